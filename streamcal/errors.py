@@ -1,0 +1,72 @@
+"""Errors that say what happens next.
+
+======================  =============================  ==========================================
+error                   raised                         what the program does
+======================  =============================  ==========================================
+`ConfigError`           before watching starts         one line, exit code 2, no traceback
+`PluginError`           before watching starts         one line, exit code 2, no traceback
+`ExposureError`         an unusable input file         set the file aside with its reason, go on
+`StageError`            one stage failed on one pair   record the failure of that pair, go on
+`RetryLater`            disk full, engine away         keep the work, wait, try again
+`StateError`            the journal or results damaged stop, exit code 1, one line: a person decides
+anything else           a bug                          traceback, stop with exit code 1
+======================  =============================  ==========================================
+"""
+
+from __future__ import annotations
+
+
+class StreamcalError(Exception):
+    """Base of all errors that streamcal raises on purpose."""
+
+
+class ConfigError(StreamcalError):
+    """The configuration cannot work; found before the first exposure."""
+
+
+class PluginError(StreamcalError):
+    """A plugin cannot be loaded or declares something impossible; found before the first exposure."""
+
+
+class ExposureError(StreamcalError):
+    """An input file cannot be used; it is rejected with this text as the recorded reason."""
+
+
+class StateError(StreamcalError):
+    """Journal, lock or committed results are not as they were left; nobody may write until a person has looked."""
+
+
+class RetryLater(StreamcalError):
+    """Something outside is away for now; keep the work and try again.
+
+    Parameters
+    ----------
+    message : str
+        What is away.
+    after_seconds : float
+        How long to wait before the next try, in seconds.
+    """
+
+    def __init__(self, message: str, after_seconds: float = 5.0) -> None:
+        super().__init__(message)
+        self.after_seconds = after_seconds
+
+
+class StageError(StreamcalError):
+    """A stage failed on one pair: that pair is recorded as failed, all others go on.
+
+    Parameters
+    ----------
+    message : str
+        What happened, in words.
+    stage, plugin : str
+        The stage, and the plugin that offers it.
+    detail : str
+        Traceback of the cause, as text (it may come from another process).
+    """
+
+    def __init__(self, message: str, *, stage: str = "", plugin: str = "", detail: str = "") -> None:
+        super().__init__(message)
+        self.stage = stage
+        self.plugin = plugin
+        self.detail = detail
