@@ -36,7 +36,7 @@ class StateError(StreamcalError):
     """Journal, lock or committed results are not as they were left; nobody may write until a person has looked."""
 
 
-class RetryLater(StreamcalError):
+class RetryLater(StreamcalError):  # noqa: N818 - it is a request, not a fault
     """Something outside is away for now; keep the work and try again.
 
     Parameters
