@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import to_json
 
 from streamcal.errors import ConfigError
 
@@ -288,7 +289,8 @@ def validate(model: type[ModelT], values: Mapping[str, Any], origin: str, prefix
         One line per thing that is wrong, each naming file and key; unknown keys with the nearest known one.
     """
     try:
-        return model.model_validate(dict(values))
+        # strict, by way of JSON: a number in quotes is an error, while texts still become paths and lists tuples
+        return model.model_validate_json(to_json(dict(values), inf_nan_mode="constants"), strict=True)
     except ValidationError as exc:
         lines = [f"{origin}: {line}" for line in _explain(exc, model, prefix)]
         raise ConfigError("\n".join(lines)) from exc
