@@ -1,16 +1,20 @@
 """Errors that say what happens next.
 
-======================  =============================  ==========================================
+======================  =============================  ==============================================
 error                   raised                         what the program does
-======================  =============================  ==========================================
+======================  =============================  ==============================================
 `ConfigError`           before watching starts         one line, exit code 2, no traceback
 `PluginError`           before watching starts         one line, exit code 2, no traceback
 `ExposureError`         an unusable input file         set the file aside with its reason, go on
+`NotWhole`              bytes are still missing        look again when it changes; reject after a while
+`FileChanged`           a file changed in our hands    drop what was read of it, look at it again
 `StageError`            one stage failed on one pair   record the failure of that pair, go on
+`WorkerDied`            a worker process ended itself  try again a few times, then record the failure
+`WorkerFailed`          a job raised something else    record the failure of that job, go on
 `RetryLater`            disk full, engine away         keep the work, wait, try again
 `StateError`            the journal or results damaged stop, exit code 1, one line: a person decides
 anything else           a bug                          traceback, stop with exit code 1
-======================  =============================  ==========================================
+======================  =============================  ==============================================
 """
 
 from __future__ import annotations
@@ -30,6 +34,17 @@ class PluginError(StreamcalError):
 
 class ExposureError(StreamcalError):
     """An input file cannot be used; it is rejected with this text as the recorded reason."""
+
+
+class FileChanged(ExposureError):  # noqa: N818 - it names what happened
+    """A file is no longer the one that was admitted, or has gone: what was read of it does not count; look again."""
+
+
+class NotWhole(StreamcalError):  # noqa: N818 - it is no fault, only too early
+    """Bytes that a file announces are not there yet.
+
+    It is looked at again when it changes, and rejected when it has not become whole within ``incomplete_timeout``.
+    """
 
 
 class StateError(StreamcalError):
@@ -70,3 +85,27 @@ class StageError(StreamcalError):
         self.stage = stage
         self.plugin = plugin
         self.detail = detail
+
+
+class WorkerError(StreamcalError):
+    """A job brought neither a result nor a reason of its own; base of the two below.
+
+    Parameters
+    ----------
+    message : str
+        What happened, in words.
+    detail : str
+        What the worker left behind: the traceback, or the last lines it wrote to stderr.
+    """
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
+
+
+class WorkerDied(WorkerError):  # noqa: N818 - it says what happened, and may pass when tried again
+    """The worker ended in the middle of a job: by a signal, by itself, or over its limit of time or memory."""
+
+
+class WorkerFailed(WorkerError):  # noqa: N818 - as above, but trying again would bring the same
+    """The job raised an exception that no stage and no reader accounts for, or returned what is no result."""

@@ -1,0 +1,1 @@
+"""A folder becomes a stream of exposures: hints, reconciliation, settling, and whether a file is whole."""
