@@ -1,0 +1,161 @@
+"""What an engine is, its options, and how one is made by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from typing import TypeAlias
+
+from streamcal.errors import ConfigError, PluginError
+
+ENTRY_POINT_GROUP = "streamcal.engines"
+BUILT_IN = ("inline", "local")
+DO_NOTHING = "builtins:bytes"  # as a job it takes bytes and returns the same
+
+JobFunction: TypeAlias = Callable[[bytes], bytes]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineOptions:
+    """How many workers, and what each may use.
+
+    Attributes
+    ----------
+    kind : str
+        ``inline``, ``local``, or the name of an entry point in the group ``streamcal.engines``: a callable that takes
+        these options and returns an Executor.
+    workers : int
+        Number of worker processes.
+    job_seconds : float
+        A job that takes longer is ended, in seconds; 0: no limit.
+    start_seconds : float
+        The same for the start of a worker, its warm-up included.
+    grace_seconds : float
+        How long a worker is given to go by itself before it is killed, in seconds.
+    memory_megabytes : int
+        Address space of a worker, in MiB; 0: no limit.
+    jobs_per_worker : int
+        A worker is replaced after this many jobs; 0: never.
+    recycle_megabytes : int
+        A worker that holds more memory than this after a job is replaced, in MiB resident; 0: never.
+    start : str
+        Function as ``module:qualname`` that warms a fresh worker process. It is called once in each with
+        ``start_payload``; what it returns is dropped. No job may depend on it: the inline engine has no fresh process
+        and never calls it.
+    start_payload : bytes
+        Its argument.
+    environment : mapping of str to str
+        Variables of the worker processes, over those of this process.
+    """
+
+    kind: str = "local"
+    workers: int = 1
+    job_seconds: float = 300.0
+    start_seconds: float = 300.0
+    grace_seconds: float = 2.0
+    memory_megabytes: int = 0
+    jobs_per_worker: int = 0
+    recycle_megabytes: int = 0
+    start: str = DO_NOTHING
+    start_payload: bytes = b""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            msg = f"workers must be at least 1, got {self.workers!r}"
+            raise ValueError(msg)
+
+
+class Engine(Executor):
+    """An Executor for functions that take bytes and return bytes.
+
+    Promises: a job runs at least once or its future fails; a future that was returned always ends. What a future can
+    raise: an error of `streamcal.errors` that the job raised, with its text and attributes; `WorkerFailed` for any
+    other exception of the job; `WorkerDied` where the process ended or broke a limit; `CancelledError`.
+    """
+
+    def submit(self, function: JobFunction | str, job: bytes, /) -> Future[bytes]:  # type: ignore[override]
+        """Have ``function(job)`` called.
+
+        Parameters
+        ----------
+        function : callable or str
+            A function at the top of a module, or its name as ``module:qualname``.
+        job : bytes
+            Its argument.
+
+        Returns
+        -------
+        Future of bytes
+            Ends with what the function returns.
+
+        Raises
+        ------
+        ValueError
+            If the function cannot be imported by its name elsewhere.
+        RuntimeError
+            After `shutdown`.
+        """
+        raise NotImplementedError
+
+
+def name_function(function: JobFunction | str) -> str:
+    """Name a function so that another process can import it.
+
+    Returns
+    -------
+    str
+        ``module:qualname``.
+
+    Raises
+    ------
+    ValueError
+        If it is not at the top of an importable module.
+    """
+    name = function if isinstance(function, str) else f"{function.__module__}:{function.__qualname__}"
+    module, _, qualname = name.partition(":")
+    if not module or not qualname or module == "__main__" or "<" in qualname:
+        msg = f"function must be importable as module:qualname, got {name!r}"
+        raise ValueError(msg)
+    return name
+
+
+def make_engine(options: EngineOptions) -> Executor:
+    """Make the engine of the kind that the options name.
+
+    Raises
+    ------
+    ConfigError
+        If there is no engine of that kind.
+    PluginError
+        If a plugged-in engine cannot be loaded or is no Executor.
+    """
+    if options.kind == "inline":
+        from streamcal.engine.inline import InlineEngine
+
+        return InlineEngine()
+    if options.kind == "local":
+        from streamcal.engine.local import LocalEngine
+
+        return LocalEngine(options)
+    plugged = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    if options.kind not in plugged:
+        msg = f"engine.kind must be one of {', '.join([*BUILT_IN, *sorted(plugged)])}, got {options.kind!r}"
+        raise ConfigError(msg)
+    return _make_plugged(plugged[options.kind], options)
+
+
+def _make_plugged(point: EntryPoint, options: EngineOptions) -> Executor:
+    try:
+        engine = point.load()(options)
+    except ConfigError:
+        raise
+    except Exception as exc:
+        msg = f"engine {point.name!r} ({point.value}) cannot be made: {type(exc).__name__}: {exc}"
+        raise PluginError(msg) from exc
+    if not isinstance(engine, Executor):
+        msg = f"engine {point.name!r} ({point.value}) must be a concurrent.futures.Executor, got {type(engine)!r}"
+        raise PluginError(msg)
+    return engine
