@@ -1,0 +1,279 @@
+"""What is done with one pair, wherever it is done: a pure function from a job to rows, both of them bytes.
+
+A job carries paths, identities, stage names and settings, never pixels; the process that runs it loads the plugins
+itself, once for each recipe. So the same function runs in the daemon, in a worker process or on another machine.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Self
+
+from streamcal.chain import Chain, StageContext, build_chain, stage_log
+from streamcal.config import Config
+from streamcal.errors import StageError
+from streamcal.paths import show_path
+from streamcal.plugins import Plugins, load_plugins
+from streamcal.records import Candidate, Exposure, ExposureInfo, Pair, PairRecord
+from streamcal.source.whole import Limits
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from streamcal.instruments import Instrument
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """All of a run configuration that the result of a job depends on, as plain values.
+
+    Attributes
+    ----------
+    instrument : dict
+        The instrument's table, complete.
+    stages : tuple of str
+        Stages in order.
+    settings : dict
+        Settings by stage.
+    plugin_folders, disabled_plugins : tuple of str
+        Where plugins come from.
+    auxiliary_keys, group_keys : tuple of str
+        Header keys that are wanted.
+    folders : tuple of str
+        Where stages look for files with relative names.
+    limits : dict
+        What a FITS file may contain at most.
+    origin : str
+        What error messages call the configuration.
+    """
+
+    instrument: dict[str, Any]
+    stages: tuple[str, ...]
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    plugin_folders: tuple[str, ...] = ()
+    disabled_plugins: tuple[str, ...] = ()
+    auxiliary_keys: tuple[str, ...] = ()
+    group_keys: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    limits: dict[str, Any] = field(default_factory=dict)
+    origin: str = "configuration"
+
+    @classmethod
+    def of(cls, config: Config, instrument: Instrument) -> Self:
+        """Take the recipe out of a run configuration."""
+        base = (config.path.parent if config.path else Path()).absolute()
+        return cls(
+            instrument=instrument.model_dump(mode="json"),
+            stages=config.pipeline.stages,
+            settings=config.stages,
+            plugin_folders=tuple(str(folder) for folder in config.pipeline.plugin_folders),
+            disabled_plugins=config.pipeline.disabled_plugins,
+            auxiliary_keys=config.pipeline.auxiliary_keys,
+            group_keys=config.pairing.group,
+            folders=tuple(str(folder) for folder in (*config.source.folders, base)),
+            limits=asdict(Limits.from_config(config.source)),
+            origin=config.origin,
+        )
+
+    def to_json(self) -> str:
+        """Return it as text that is the same for the same recipe."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Restore what `to_json` gave."""
+        values = json.loads(text)
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Workshop:
+    """What a recipe becomes in the process that works by it."""
+
+    recipe: Recipe
+    plugins: Plugins
+    instrument: Instrument
+    chain: Chain
+    limits: Limits
+    schema: pa.Schema
+
+
+@functools.lru_cache(maxsize=4)
+def open_workshop(recipe_json: str) -> Workshop:
+    """Load plugins, instrument and stages of a recipe, once in this process.
+
+    Raises
+    ------
+    ConfigError, PluginError
+        If they do not fit together.
+    """
+    from streamcal.instruments import Instrument
+    from streamcal.sink.schema import measurement_schema
+
+    recipe = Recipe.from_json(recipe_json)
+    plugins = load_plugins([Path(folder) for folder in recipe.plugin_folders], recipe.disabled_plugins)
+    chain = build_chain(recipe.stages, recipe.settings, plugins, recipe.origin)
+    return Workshop(
+        recipe=recipe,
+        plugins=plugins,
+        instrument=Instrument.model_validate(recipe.instrument),
+        chain=chain,
+        limits=Limits(**recipe.limits),
+        schema=measurement_schema(chain.columns, recipe.auxiliary_keys, chain_digest=chain.digest),
+    )
+
+
+def warm_worker(job: bytes) -> bytes:
+    """Load all that a recipe needs and compile the kernels, so that the first pair does not wait for it."""
+    from streamcal.measure import warm_kernels
+
+    open_workshop(job.decode())
+    warm_kernels()
+    return b""
+
+
+def inspect_job(candidate: Candidate, recipe: Recipe) -> bytes:
+    """Return the job that has a file looked into by `streamcal.instruments.inspect_file`."""
+    return json.dumps(
+        {
+            "path": candidate.path,
+            "stat": asdict(candidate.stat),
+            "instrument": recipe.instrument,
+            "limits": recipe.limits,
+            "group_keys": recipe.group_keys,
+            "auxiliary_keys": recipe.auxiliary_keys,
+        }
+    ).encode()
+
+
+def pair_job(pair: PairRecord, recipe_json: str) -> bytes:
+    """Return the job that has a pair measured by `measure_pair`."""
+    first, second = pair.first.to_dict(), pair.second.to_dict()
+    return json.dumps({"pair_id": pair.pair_id, "first": first, "second": second, "recipe": recipe_json}).encode()
+
+
+def measure_pair(job: bytes) -> bytes:
+    """Measure one pair.
+
+    Parameters
+    ----------
+    job : bytes
+        What `pair_job` gave.
+
+    Returns
+    -------
+    bytes
+        An Arrow IPC stream of one record batch: a row per amplifier, ``seq`` still 0.
+
+    Raises
+    ------
+    StageError
+        If a stage fails.
+    ExposureError
+        If a file cannot be read any more, or is not what was admitted.
+    """
+    values = json.loads(job)
+    workshop = open_workshop(values["recipe"])
+    record = PairRecord(
+        pair_id=values["pair_id"],
+        first=ExposureInfo.from_dict(values["first"]),
+        second=ExposureInfo.from_dict(values["second"]),
+    )
+    rows = measure_rows(record, workshop)
+    return serialize_rows(rows, workshop)
+
+
+def measure_rows(record: PairRecord, workshop: Workshop) -> list[dict[str, Any]]:
+    """Read a pair, run the chain on it and return its rows as plain values, see `measure_pair`."""
+    from streamcal.instruments import read_exposure, read_frame
+
+    context = StageContext(
+        log=stage_log(pair_id=record.pair_id, detector=record.first.detector),
+        load_exposure=lambda path: read_frame(path, workshop.instrument, record.first.detector, workshop.limits),
+        folders=tuple(Path(folder) for folder in workshop.recipe.folders),
+    )
+    with context.running("read"):
+        first, second = (
+            read_exposure(info, workshop.instrument, workshop.limits) for info in (record.first, record.second)
+        )
+    _check_amplifiers(first, second)
+    measured = workshop.chain.run(Pair(pair_id=record.pair_id, first=first, second=second), context)
+    common = _identity_columns(record, context.timings)
+    auxiliary = _auxiliary_columns(record.first, workshop.recipe.auxiliary_keys)
+    return [{**common, **auxiliary, "amplifier": name, **columns} for name, columns in measured.items()]
+
+
+def serialize_rows(rows: list[dict[str, Any]], workshop: Workshop) -> bytes:
+    """Return rows as an Arrow IPC stream of one record batch.
+
+    Raises
+    ------
+    StageError
+        If a value does not have its column's type; names the stage that declared the column.
+    """
+    import pyarrow as pa
+
+    from streamcal.sink.schema import build_batch
+
+    try:
+        batch = build_batch(workshop.schema, rows)
+    except ValueError as exc:
+        stage, plugin = _find_culprit(str(exc), workshop)
+        raise StageError(str(exc), stage=stage, plugin=plugin) from exc
+    buffer = pa.BufferOutputStream()
+    with pa.ipc.new_stream(buffer, batch.schema) as writer:
+        writer.write_batch(batch)
+    return bytes(buffer.getvalue().to_pybytes())
+
+
+def _find_culprit(text: str, workshop: Workshop) -> tuple[str, str]:
+    """Name the stage and plugin that declared the column which a message of `build_batch` quotes."""
+    for stage, columns in workshop.chain.columns:
+        if any(repr(column.name) in text for column in columns):
+            return stage, workshop.plugins.plugin_of(stage)
+    return "", ""
+
+
+def _check_amplifiers(first: Exposure, second: Exposure) -> None:
+    if first.amplifiers.keys() & second.amplifiers.keys():
+        return
+    names = [", ".join(exposure.amplifiers) or "none" for exposure in (first, second)]
+    msg = f"the exposures have no amplifier in common: {names[0]} and {names[1]}"
+    raise StageError(msg, stage="read")
+
+
+def _identity_columns(record: PairRecord, timings: Mapping[str, float]) -> dict[str, Any]:
+    first, second = record.first, record.second
+    return {
+        "pair_id": record.pair_id,
+        "seq": 0,
+        "instrument": first.instrument,
+        "detector": first.detector,
+        "group": first.group,
+        "exposure_id_1": first.exposure_id,
+        "exposure_id_2": second.exposure_id,
+        "path_1": show_path(first.path),
+        "path_2": show_path(second.path),
+        "exposure_time": fmean((first.exposure_time, second.exposure_time)),
+        "flux": fmean((first.flux, second.flux)),
+        "mjd_start": min(first.mjd_start, second.mjd_start),
+        "mjd_start_utc": min(first.mjd_start_utc, second.mjd_start_utc),
+        "measured_at": datetime.now(UTC),
+        "timings": dict(timings),
+    }
+
+
+def _auxiliary_columns(info: ExposureInfo, keys: tuple[str, ...]) -> dict[str, Any]:
+    from streamcal.sink.schema import auxiliary_column
+
+    values = {key: info.auxiliary.get(key) for key in keys}
+    return {auxiliary_column(key): None if value is None else str(value) for key, value in values.items()}
+
+
