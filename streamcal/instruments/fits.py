@@ -1,0 +1,78 @@
+"""Headers and pixels of an admitted FITS file by astropy, whose many ways to fail become one error with words."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcal.errors import ExposureError, StreamcalError
+from streamcal.instruments.values import plain_header
+from streamcal.records import FileStat
+from streamcal.source.whole import Limits, open_fits
+
+
+class FitsFile:
+    """An open FITS file.
+
+    Parameters
+    ----------
+    hdus : astropy.io.fits.HDUList
+        Opened without memory map: a file that is truncated under a map ends the process.
+    """
+
+    def __init__(self, hdus: Any) -> None:
+        self._hdus = hdus
+
+    def headers(self) -> list[dict[str, Any]]:
+        """Return the plain headers of all HDUs in order; those of tile-compressed images speak of the image."""
+        with _worded("its headers cannot be read"):
+            return [plain_header(hdu.header) for hdu in self._hdus]
+
+    def pixels(self, index: int) -> NDArray[Any]:
+        """Return the pixels of an HDU in native byte order, with BZERO and BSCALE applied.
+
+        Returns
+        -------
+        (rows, columns) ndarray
+            Unsigned integers where BZERO means them, else as stored, else floats.
+        """
+        with _worded(f"the pixels of HDU {index} cannot be read"):
+            data = np.asarray(self._hdus[index].data)
+            return data.astype(data.dtype.newbyteorder("="), copy=False)
+
+
+@contextmanager
+def open_hdus(path: str, stat: FileStat, limits: Limits) -> Iterator[FitsFile]:
+    """Open the admitted file; on leaving it must still be the same: use what was read only after the ``with`` block.
+
+    Raises
+    ------
+    NotWhole, FileChanged, ExposureError
+        As `streamcal.source.whole.open_fits`; also when astropy stumbles.
+    """
+    from astropy.io import fits
+
+    with open_fits(path, stat, limits) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # odd cards are the camera's habit; what matters was checked by the walk
+        with _worded("it cannot be opened"):
+            hdus = fits.open(file, memmap=False)
+        try:
+            yield FitsFile(hdus)
+        finally:
+            hdus.close(output_verify="ignore")
+
+
+@contextmanager
+def _worded(what: str) -> Iterator[None]:
+    try:
+        yield
+    except StreamcalError:
+        raise
+    except Exception as exc:  # on malformed files astropy raises whatever it meets: AttributeError, TypeError, ...
+        msg = f"{what}: {type(exc).__name__}: {exc}"
+        raise ExposureError(msg) from exc

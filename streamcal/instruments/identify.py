@@ -1,0 +1,172 @@
+"""What an exposure is, by its header: a flat or not, which one, how long, how bright, when; one record a detector."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from streamcal.errors import ExposureError
+from streamcal.instruments.layout import find_first, place_amplifiers, split_detectors
+from streamcal.instruments.model import SECONDS, IdentifyTable, Instrument, Lookup, Lookups, Rule
+from streamcal.instruments.times import start_times
+from streamcal.instruments.values import Header, as_number, as_text, get_value, normal_key
+from streamcal.records import ExposureInfo, FileStat
+
+
+def identify(  # noqa: PLR0913 - a file's identity has three parts
+    instrument: Instrument,
+    headers: Sequence[Header],
+    path: str,
+    stat: FileStat,
+    digest: str,
+    *,
+    group_keys: Sequence[str] = (),
+    auxiliary_keys: Sequence[str] = (),
+) -> list[ExposureInfo]:
+    """Say what a file is, detector by detector.
+
+    Parameters
+    ----------
+    instrument : Instrument
+        Its table.
+    headers : sequence of mapping
+        Headers of all HDUs in order, as `streamcal.instruments.values.plain_header` gives them.
+    path, stat, digest
+        Identity of the file.
+    group_keys : sequence of str
+        Keys that tell one run from another; ``@filter`` and ``@run`` are what the instrument's table says.
+    auxiliary_keys : sequence of str
+        Keys whose values the rows shall carry.
+
+    Returns
+    -------
+    list of ExposureInfo
+        A flat without exposure time, flux or start time has NaN there. The reason says why something is no flat.
+
+    Raises
+    ------
+    NotWhole
+        If there are fewer image HDUs than the instrument writes.
+    ExposureError
+        If there are more or none, or a flat has no exposure id or an impossible geometry.
+    """
+    exposures = []
+    for detector in split_detectors(instrument, headers, path):
+        facts = _with_names(instrument.identify, detector.facts)
+        reason = why_not_flat(instrument.identify, facts)
+        if not reason:  # a bias or focus frame may have any geometry, nobody will measure it
+            place_amplifiers(instrument, headers, detector)
+        exposures.append(
+            ExposureInfo(
+                path=path,
+                stat=stat,
+                digest=digest,
+                instrument=instrument.name,
+                detector=detector.name,
+                exposure_id=_exposure_id(instrument.identify, facts, required=not reason),
+                is_flat=not reason,
+                reason=reason,
+                group=";".join(f"{key}={as_text(_or_empty(get_value(key, facts)))}" for key in group_keys),
+                auxiliary={key: get_value(key, facts) for key in auxiliary_keys},
+                **_numbers(instrument.identify, facts),
+            )
+        )
+    return exposures
+
+
+def _with_names(table: IdentifyTable, facts: Header) -> dict[str, Any]:
+    names = {"@FILTER": find_first(table.filter, facts), "@RUN": find_first(table.run, facts)}
+    return {**facts, **names}
+
+
+def _or_empty(value: Any) -> Any:
+    return "" if value is None else value
+
+
+def _numbers(table: IdentifyTable, facts: Header) -> dict[str, float]:
+    exposure_time = as_number(find_first(table.exposure_time, facts)) * SECONDS[table.exposure_time_unit]
+    scale = as_text(facts.get(normal_key(table.start_scale_key), table.start_scale)).lower()
+    tai, utc = start_times(find_first(table.start, facts), scale)
+    flux = as_number(find_first(table.flux, facts))
+    return {"exposure_time": exposure_time, "flux": flux, "mjd_start": tai, "mjd_start_utc": utc}
+
+
+def _exposure_id(table: IdentifyTable, facts: Header, *, required: bool) -> str:
+    value = find_first(table.exposure_id, facts)
+    if value is None and required:
+        msg = f"the header has no exposure id: none of {_name_keys(table.exposure_id)}"
+        raise ExposureError(msg)
+    return "" if value is None else as_text(value)
+
+
+def _name_keys(lookups: Lookups) -> str:
+    return ", ".join(f"{item.key} ~ {item.pattern!r}" if isinstance(item, Lookup) else item for item in lookups)
+
+
+def why_not_flat(table: IdentifyTable, facts: Header) -> str:
+    """Return why an exposure is not a flat, in words that quote its header; empty if it is one."""
+    for rule in table.not_flat:
+        if _matches(rule, facts):
+            return f"not a flat: {_quote(rule.key, facts)}"
+    if any(_matches(rule, facts) for rule in table.flat):
+        return ""
+    keys = list(dict.fromkeys(rule.key for rule in table.flat))
+    said = [_quote(key, facts) for key in keys if get_value(key, facts) is not None]
+    return f"not a flat: {', '.join(said)}" if said else f"not a flat: the header has none of {', '.join(keys)}"
+
+
+def _matches(rule: Rule, facts: Header) -> bool:
+    value = get_value(rule.key, facts)
+    return value is not None and re.search(rule.pattern, as_text(value), re.IGNORECASE) is not None
+
+
+def _quote(key: str, facts: Header) -> str:
+    return f"{key} = {get_value(key, facts)!r}"
+
+
+def inspect_file(job: bytes) -> bytes:
+    """Look into an admitted file, in a worker process, whether it is whole and what it is.
+
+    Parameters
+    ----------
+    job : bytes
+        JSON: ``path``, ``stat`` (`FileStat` as a dictionary), ``instrument`` (`Instrument.to_dict`), ``limits``
+        (`Limits` as a dictionary), ``group_keys``, ``auxiliary_keys``. Bytes of a path that are not UTF-8 are
+        surrogates, which JSON escapes and restores.
+
+    Returns
+    -------
+    bytes
+        JSON: ``exposures`` (`ExposureInfo.to_dict` of each detector) and ``digest`` of the file.
+
+    Raises
+    ------
+    NotWhole
+        If bytes or HDUs are missing (yet).
+    FileChanged
+        If the file is not, or does not stay, the admitted one.
+    ExposureError
+        If it never will be usable.
+    """
+    from streamcal.instruments.fits import open_hdus
+    from streamcal.source.whole import Limits, inspect_structure
+
+    values = json.loads(job)
+    path, stat, limits = values["path"], FileStat(**values["stat"]), Limits(**values["limits"])
+    structure = inspect_structure(path, stat, limits)
+    with open_hdus(path, stat, limits) as file:
+        headers = file.headers()
+    exposures = identify(
+        Instrument.from_dict(values["instrument"]),
+        headers,
+        path,
+        stat,
+        structure.digest,
+        group_keys=values["group_keys"],
+        auxiliary_keys=values["auxiliary_keys"],
+    )
+    return json.dumps(
+        {"exposures": [exposure.to_dict() for exposure in exposures], "digest": structure.digest}
+    ).encode()

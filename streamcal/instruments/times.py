@@ -1,0 +1,52 @@
+"""Start times from headers, in TAI and UTC, without any download."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+NO_TIME = (math.nan, math.nan)
+
+
+def start_times(value: Any, scale: str) -> tuple[float, float]:
+    """Return the start of an exposure in both time scales.
+
+    Parameters
+    ----------
+    value : float or str or None
+        A modified Julian date, as number or text, or an ISO 8601 date.
+    scale : str
+        Time scale of the value: ``utc`` or ``tai``.
+
+    Returns
+    -------
+    tai, utc : float
+        Modified Julian dates (d); NaN where the value is no time or the scale another one: nothing but plots depends
+        on it, so that is no reason to refuse an exposure.
+    """
+    if value is None or isinstance(value, bool) or scale not in {"utc", "tai"}:
+        return NO_TIME
+    with warnings.catch_warnings():
+        # far years are dubious, and a leap-second table may have expired; we take the latest that is at hand
+        warnings.simplefilter("ignore")
+        from astropy.utils import iers
+
+        with iers.conf.set_temp("auto_download", False):
+            return _convert(value, scale)
+
+
+def _convert(value: Any, scale: str) -> tuple[float, float]:
+    from astropy.time import Time
+
+    try:
+        mjd = float(value)
+    except ValueError:
+        form, start = "isot" if "T" in value else "iso", value.removesuffix("Z")
+    else:
+        form, start = "mjd", mjd
+    try:
+        time = Time(start, format=form, scale=scale)
+        return float(time.tai.mjd), float(time.utc.mjd)
+    except ValueError:
+        return NO_TIME

@@ -1,0 +1,157 @@
+"""Values from headers: plain dictionaries of what cards say, and the keys, templates and patterns that pick from them.
+
+A *key* is the name of a header card (``HIERARCH`` keys by their name, without the word), or one of the facts that are
+not in any header and begin with ``@``: ``@name``, ``@folder`` and ``@path`` of the file, ``@hdu``. Case does not
+matter. A *template* is a text with keys in braces, ``{DAYOBS}_{SEQNUM:06d}``; a value takes the place of each.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from streamcal.errors import ExposureError
+
+Header = Mapping[str, Any]
+
+_SUM = re.compile(r"[0-9]+(?:\s*[+-]\s*[0-9]+)+")
+_COMMENTARY = frozenset({"", "COMMENT", "HISTORY", "CONTINUE", "END"})
+
+
+def plain_header(cards: Any) -> dict[str, Any]:
+    """Return the cards of a header as plain values that JSON can hold.
+
+    Parameters
+    ----------
+    cards : mapping or astropy.io.fits.Header
+        Anything with ``items()``. Of a key that is there twice the first counts.
+
+    Returns
+    -------
+    dict
+        Upper-case keys, ``HIERARCH`` keys without the word; no comments, history, or cards without a value.
+    """
+    header: dict[str, Any] = {}
+    for name, value in cards.items():
+        key = normal_key(name)
+        if key not in _COMMENTARY and (plain := _plain(value)) is not None:
+            header.setdefault(key, plain)
+    return header
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.strip()
+    return value if isinstance(value, (bool, int, float)) else None
+
+
+def normal_key(key: str) -> str:
+    """Return a key the way `plain_header` writes it."""
+    return key.strip().upper().removeprefix("HIERARCH ").strip()
+
+
+def file_facts(path: str) -> dict[str, str]:
+    """Return what the place of a file says, for cameras whose headers do not tell."""
+    place = PurePath(path)
+    return {"@NAME": place.name, "@FOLDER": place.parent.name, "@PATH": path}
+
+
+def as_text(value: Any) -> str:
+    """Return a value as text: whole numbers without a point, logical values as FITS writes them."""
+    if isinstance(value, bool):
+        return "T" if value else "F"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def as_number(value: Any) -> float:
+    """Return a value as a number; NaN where it is none."""
+    if isinstance(value, bool) or value is None:
+        return math.nan
+    try:
+        return float(value)
+    except ValueError:
+        return math.nan
+
+
+def get_value(key_or_template: str, facts: Header) -> Any:
+    """Return the value of a key or of a template with keys in braces; None where a key is missing."""
+    if "{" in key_or_template:
+        return expand(key_or_template, facts)
+    return facts.get(normal_key(key_or_template))
+
+
+def template_keys(template: str) -> list[str]:
+    """Return the keys of a template.
+
+    Raises
+    ------
+    ValueError
+        If its braces do not match.
+    """
+    return [normal_key(key) for _, key, _, _ in string.Formatter().parse(template) if key is not None]
+
+
+def expand(template: str, facts: Header) -> str | None:
+    """Put the values of keys in the place of their braces.
+
+    Parameters
+    ----------
+    template : str
+        Such as ``{DATASEC}`` or ``[{T_EFMN11}:{T_EFMX11},1:10]``.
+    facts : mapping
+        Values by normal key.
+
+    Returns
+    -------
+    str or None
+        None where a key is missing.
+
+    Raises
+    ------
+    ExposureError
+        If a value does not fit the format behind its colon.
+    """
+    parts = []
+    for literal, key, form, _ in string.Formatter().parse(template):
+        parts.append(literal)
+        if key is None:
+            continue
+        value = facts.get(normal_key(key))
+        if value is None:
+            return None
+        parts.append(_format(value, form or "", key))
+    return "".join(parts)
+
+
+def _format(value: Any, form: str, key: str) -> str:
+    if not form:
+        return as_text(value)
+    try:
+        return format(value, form)
+    except ValueError as exc:
+        msg = f"{key} = {value!r} does not fit the format {form!r}"
+        raise ExposureError(msg) from exc
+
+
+def expand_section(template: str, facts: Header) -> str | None:
+    """Expand a template that gives an image section; sums such as ``6+1024`` are carried out.
+
+    Returns
+    -------
+    str or None
+        None where a key is missing, or where cameras say that they do not know: empty, ``UNKNOWN``, ``N/A``.
+    """
+    text = expand(template, facts)
+    if text is None or text.strip().upper() in {"", "UNKNOWN", "N/A", "NONE"}:
+        return None
+    return _SUM.sub(lambda match: str(_add(match[0])), text)
+
+
+def _add(text: str) -> int:
+    return sum(int(term) for term in re.findall(r"[+-]?[0-9]+", text.replace(" ", "")))
