@@ -109,17 +109,32 @@ class Camera:
     rate: float = 500.0
 
     def __post_init__(self) -> None:
-        places = {(amplifier.row, amplifier.column) for amplifier in self.amplifiers}
-        rows, columns = self.grid
-        if len(self.amplifiers) != rows * columns or len(places) != rows * columns:
-            msg = f"amplifiers must fill a grid of {rows} x {columns} places once each, got {sorted(places)}"
+        self._check_amplifiers()
+        if min(self.shape) < 1:
+            msg = f"shape must be at least 1 x 1, got {self.shape!r}"
             raise ValueError(msg)
-        n = len(self.amplifiers)
+        for name in ("gradient", "rate"):
+            if not getattr(self, name) > 0:
+                msg = f"{name} must be above zero, got {getattr(self, name)!r}"
+                raise ValueError(msg)
+        for name in ("prescan", "overscan", "row_noise"):
+            if not getattr(self, name) >= 0:
+                msg = f"{name} must not be negative, got {getattr(self, name)!r}"
+                raise ValueError(msg)
+
+    def _check_amplifiers(self) -> None:
+        names = [amplifier.name for amplifier in self.amplifiers]
+        if not names or len(set(names)) < len(names):
+            msg = f"amplifiers must have names of their own, got {names}"
+            raise ValueError(msg)
+        rows, columns = self.grid
+        places = sorted((amplifier.row, amplifier.column) for amplifier in self.amplifiers)
+        if places != [(row, column) for row in range(rows) for column in range(columns)]:
+            msg = f"amplifiers must fill a grid of {rows} x {columns} places once each, got {places}"
+            raise ValueError(msg)
+        n = len(names)
         if self.crosstalk and [len(row) for row in self.crosstalk] != [n] * n:
             msg = f"crosstalk must be {n} x {n} coefficients, got {[len(row) for row in self.crosstalk]} in its rows"
-            raise ValueError(msg)
-        if not self.gradient > 0:
-            msg = f"gradient must be above zero, got {self.gradient!r}"
             raise ValueError(msg)
 
     @property

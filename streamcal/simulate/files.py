@@ -63,7 +63,7 @@ def encode_exposure(camera: Camera, shot: Shot, images: Mapping[str, NDArray[Any
     from astropy.io import fits
 
     check_suffix(name)
-    hdus = fits.HDUList([fits.PrimaryHDU(header=fits.Header(_primary_cards(camera, shot)))])
+    hdus = fits.HDUList([fits.PrimaryHDU(header=fits.Header(primary_cards(camera, shot)))])
     for amplifier in camera.amplifiers:
         header = fits.Header(_amplifier_cards(camera, amplifier))
         if name.endswith(".fz"):
@@ -125,7 +125,8 @@ def _write_slowly(path: Path, content: bytes, pause_seconds: float) -> None:
             time.sleep(pause_seconds)
 
 
-def _primary_cards(camera: Camera, shot: Shot) -> list[tuple[str, Any, str]]:
+def primary_cards(camera: Camera, shot: Shot) -> list[tuple[str, Any, str]]:
+    """Return keyword, value and comment of each card of the primary header."""
     start = _MJD_EPOCH + timedelta(days=shot.mjd_start)
     return [
         ("INSTRUME", camera.name, "camera"),

@@ -52,6 +52,11 @@ def ptc_levels(
     -------
     tuple of float
         Electrons, ascending, to 0.1 e-.
+
+    Raises
+    ------
+    ValueError
+        If there is no level, or none between `lowest` and the last one.
     """
     if count < 1:
         msg = f"count must be at least 1, got {count!r}"
@@ -93,12 +98,20 @@ def plan_run(  # noqa: PLR0913 - each is an option of `simulate_run`
     -------
     list of Shot
         Exposure ids and start times ascend; exposure times are proportional to the levels.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
     """
     if order not in get_args(Order):
         msg = f"order must be one of {', '.join(get_args(Order))}, got {order!r}"
         raise ValueError(msg)
-    if min(levels, default=1.0) <= 0:
-        msg = f"levels must be above zero, got {min(levels)!r}"
+    if not levels or not all(level > 0 for level in levels):
+        msg = f"levels must be some numbers above zero, got {list(levels)}"
+        raise ValueError(msg)
+    if flats_per_level < 1:
+        msg = f"flats_per_level must be at least 1, got {flats_per_level!r}"
         raise ValueError(msg)
     visits = [(0.0, 0)] * biases + list(
         _order_visits(levels, flats_per_level, width=2 if order == "interleaved" else 1)
