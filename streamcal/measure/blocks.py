@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from functools import reduce
@@ -118,8 +119,8 @@ def split_blocks(area: tuple[slice, slice], blocks: Sequence[int]) -> Iterator[t
         return np.linspace(extent.start, extent.stop, count + 1).round().astype(np.int64)
 
     rows, columns = (edges(extent, size) for extent, size in zip(area, blocks, strict=True))
-    for y0, y1 in zip(rows[:-1], rows[1:], strict=True):
-        for x0, x1 in zip(columns[:-1], columns[1:], strict=True):
+    for y0, y1 in itertools.pairwise(rows):
+        for x0, x1 in itertools.pairwise(columns):
             yield slice(y0, y1), slice(x0, x1)
 
 

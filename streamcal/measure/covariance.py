@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from streamcal.measure.flatpair import Difference
 
     Lags = NDArray[np.float64]
+    Index = int | NDArray[np.intp]
 
 DRIFT_DISTANCE = 5  # pixels; brighter-fatter covariances are below 1e-4 of the variance from here on
 DRIFT_FRACTION = 0.0003  # of the variance, at long lags; the gain is biased by as much
@@ -59,7 +60,7 @@ def lag_covariances(image: ArrayLike, used: ArrayLike, max_lag: int) -> tuple[La
     return _fold(covariance, n_pixels)
 
 
-def _rectangle_sums(image: NDArray, max_lag: int) -> tuple[Lags, Lags, NDArray[np.int64]]:
+def _rectangle_sums(image: NDArray[Any], max_lag: int) -> tuple[Lags, Lags, NDArray[np.int64]]:
     """Sum an image over the pixels that have a partner, and over the partners, at each lag; and count them.
 
     Both are rectangles, the image without a margin, so four values of its integral give the sum. Indices as in
@@ -71,7 +72,7 @@ def _rectangle_sums(image: NDArray, max_lag: int) -> tuple[Lags, Lags, NDArray[n
     i = np.minimum(np.arange(max_lag), nx)[:, np.newaxis]
     j = np.minimum(np.arange(max_lag), ny)[np.newaxis, :]
 
-    def total(y0: ArrayLike, y1: ArrayLike, x0: ArrayLike, x1: ArrayLike) -> Lags:
+    def total(y0: Index, y1: Index, x0: Index, x1: Index) -> Lags:
         box: Lags = integral[y1, x1] - integral[y0, x1] - integral[y1, x0] + integral[y0, x0]
         return box
 

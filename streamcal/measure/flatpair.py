@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -56,7 +56,9 @@ class Difference:
         return np.isfinite(self.total)
 
 
-def as_flat_pair(first: ArrayLike, second: ArrayLike, mask: MaskLike = None) -> tuple[NDArray, NDArray, NDArray | None]:
+def as_flat_pair(
+    first: ArrayLike, second: ArrayLike, mask: MaskLike = None
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
     """Check two flats and unite their masks, without copying or changing them.
 
     Parameters
@@ -100,7 +102,7 @@ def as_flat_pair(first: ArrayLike, second: ArrayLike, mask: MaskLike = None) -> 
     return first, second, union
 
 
-def match_levels(
+def match_levels(  # noqa: PLR0913 - two flats, their mask, and three options of the clipping
     first: ArrayLike,
     second: ArrayLike,
     mask: MaskLike = None,

@@ -159,7 +159,7 @@ def unmeasured(max_lag: int, flags: RowFlag, n_selected: int, n_masked: int) -> 
 
 
 def _variance_error(difference: Difference) -> float:
-    """Standard error of half the variance of D: ``sqrt(Var((D - <D>)^2) / N) / 2``, times the truncation factor."""
+    """Return the standard error of half the variance of D: ``sqrt(Var((D - <D>)^2) / N) / 2``, times f."""
     values = difference.difference[difference.used]
     squares = (values - values.mean()) ** 2
     return difference.truncation * float(squares.std()) / (2 * math.sqrt(values.size))

@@ -18,9 +18,7 @@ MEASURED = [case for case in EXPECTED["cases"] if case != "too_few_pixels"]
 def measure(case, **options):
     """Measure one golden case with its read noise."""
     with np.load(GOLDEN / f"{case}.npz") as frames:
-        return measure_amplifier(
-            frames["first"], frames["second"], frames["mask"], TRUTH["read_noise_adu"], **options
-        )
+        return measure_amplifier(frames["first"], frames["second"], frames["mask"], TRUTH["read_noise_adu"], **options)
 
 
 @pytest.mark.parametrize("case", MEASURED)
@@ -39,7 +37,9 @@ def test_covariances_agree_with_the_peer(case):
     expected, measured = EXPECTED["cases"][case], measure(case)
     np.testing.assert_allclose(measured.covariance, expected["cov"], rtol=0, atol=1e-5 * expected["var"])
     np.testing.assert_allclose(measured.n_pixels, np.array(expected["npix"])[:10, :10], rtol=0, atol=5)
-    np.testing.assert_allclose(1 / measured.covariance_error, np.sqrt(1) * np.array(expected["sqrt_weights"]), rtol=1e-4)
+    np.testing.assert_allclose(
+        1 / measured.covariance_error, np.sqrt(1) * np.array(expected["sqrt_weights"]), rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("case", MEASURED)

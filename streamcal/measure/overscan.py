@@ -1,0 +1,213 @@
+"""Overscan: its level along the rows, its read noise, and what subtracting it adds to the covariances."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.polynomial import Chebyshev, Legendre, Polynomial
+
+from streamcal.measure.clipping import ClippedStatistics, check_clipping, clip_statistics
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+SERIES: Final = {"POLYNOMIAL": Polynomial, "CHEBYSHEV": Chebyshev, "LEGENDRE": Legendre}
+OVERSCAN_MODELS: Final = ("MEDIAN", "MEAN", "MEDIAN_PER_ROW", "MEAN_PER_ROW", *SERIES)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Overscan:
+    """What an overscan says of the rows it belongs to."""
+
+    level: NDArray[np.float64]  # (ny,), ADU: to be subtracted from each row
+    median: float  # median of the good overscan pixels, ADU
+    sigma: float  # clipped scatter of the overscan itself, drift along the rows included, ADU
+    read_noise: float  # clipped scatter of the residual, corrected for clipping and degrees of freedom, ADU
+    read_noise_error: float  # for white Gaussian noise, ADU
+    row_covariance: float  # what subtracting `level` adds to C_i0 and the variance, ADU^2
+    n_pixels: int  # overscan pixels within the last cut
+
+
+def check_overscan_model(model: str, order: int = 1) -> None:
+    """Raise ValueError unless the model is one of `OVERSCAN_MODELS` and the order not negative."""
+    if model not in OVERSCAN_MODELS:
+        msg = f"overscan model must be one of {', '.join(OVERSCAN_MODELS)}, got {model!r}"
+        raise ValueError(msg)
+    if order < 0:
+        msg = f"order must be at least 0, got {order!r}"
+        raise ValueError(msg)
+
+
+def fit_overscan(
+    overscan: ArrayLike, model: str = "MEDIAN_PER_ROW", *, order: int = 1, n_sigma: float = 5.5, n_iter: int = 3
+) -> Overscan:
+    """Fit the level of a serial overscan (or prescan) along its rows, and measure the read noise on what remains.
+
+    Outliers are pixels that lie beyond the cut about the median of their own row; no level is made with them.
+    The read noise is the clipped scatter of all pixels about the level, corrected for the truncation and for what a
+    level fitted to the same pixels hides: ``1 - 1/n`` of the variance is left by the mean of a row of n pixels,
+    ``1 - 2/n + v_n`` by its median (v_n: `median_variance_factor`), ``1 - p/N`` by a model of p coefficients.
+
+    Parameters
+    ----------
+    overscan : (ny, n_columns) array_like of real numbers
+        Overscan pixels in ADU, columns to be skipped cut off. Pixels that are not finite are left out.
+    model : str
+        One of `OVERSCAN_MODELS`; the three series are fitted along the rows to the row means and differ only in
+        their basis.
+    order : int
+        Order of the series.
+    n_sigma : float
+        Half width of the clipping cuts, in standard deviations. Below 4 it takes good pixels away from the levels of
+        short rows, and the read noise is biased low (by 3 % for rows of 5 and a cut at 3).
+    n_iter : int
+        Number of cuts.
+
+    Returns
+    -------
+    Overscan
+        Rows without a good pixel take the level of the nearest rows that have one, by linear interpolation. Without
+        any good pixel everything is NaN.
+
+    Raises
+    ------
+    ValueError
+        If the overscan is not two-dimensional or empty, or an option is out of range.
+    """
+    check_overscan_model(model, order)
+    check_clipping(n_sigma, n_iter)
+    pixels = np.array(overscan, dtype=np.float64)
+    if pixels.ndim != 2 or pixels.size == 0:
+        msg = f"overscan must have two dimensions and pixels, got shape {pixels.shape}"
+        raise ValueError(msg)
+    pixels[~np.isfinite(pixels)] = np.nan
+    columns = max(1, round(np.isfinite(pixels).sum() / len(pixels)))
+    left_by_median = 1 - 2 / columns + median_variance_factor(columns)
+    about_row = pixels - _row_medians(pixels)[:, np.newaxis]
+    good = _clip_residual(about_row, left_by_median, n_sigma, n_iter).within(about_row)
+    level, n_coefficients = _fit_level(np.where(good, pixels, np.nan), model, order)
+    n_good = max(int(good.sum()), 1)
+    left = left_by_median if model == "MEDIAN_PER_ROW" else 1 - n_coefficients / n_good
+    residual = _clip_residual(pixels - level[:, np.newaxis], left, n_sigma, n_iter)
+    dof = residual.n_values - n_coefficients
+    read_noise = residual.sigma / math.sqrt(left) if dof > 0 else math.nan
+    return Overscan(
+        level=level,
+        median=float(np.median(pixels[good])) if good.any() else math.nan,
+        sigma=clip_statistics(pixels[good], n_sigma, n_iter).sigma,
+        read_noise=read_noise,
+        read_noise_error=read_noise / math.sqrt(2 * dof) if dof > 0 else math.nan,
+        row_covariance=row_overscan_covariance(read_noise, columns, model, n_rows=len(pixels), order=order),
+        n_pixels=residual.n_values,
+    )
+
+
+def row_overscan_covariance(
+    read_noise: float, n_columns: int, model: str = "MEDIAN_PER_ROW", *, n_rows: int = 1, order: int = 1
+) -> float:
+    """Tell what subtracting an overscan level adds to an image's variance and to its covariances along a row.
+
+    The error of a row's level is common to its pixels: ``sigma^2 / n`` for the mean of n pixels, ``v_n sigma^2``
+    for the median, in every C_i0. A constant level shifts all pixels alike and adds nothing; a series of order p adds
+    ``p sigma^2 / (n n_rows)`` on average, also between neighbouring rows.
+
+    Parameters
+    ----------
+    read_noise : float
+        Sigma of one overscan pixel, ADU.
+    n_columns : int
+        Overscan pixels in a row, n.
+    model : str
+        One of `OVERSCAN_MODELS`.
+    n_rows, order : int
+        Rows of the overscan and order, for the series.
+
+    Returns
+    -------
+    float
+        ADU^2.
+    """
+    check_overscan_model(model, order)
+    if model == "MEDIAN_PER_ROW":
+        return read_noise**2 * median_variance_factor(n_columns)
+    if model == "MEAN_PER_ROW":
+        return read_noise**2 / n_columns
+    return read_noise**2 * order / (n_columns * n_rows) if model in SERIES else 0.0
+
+
+@cache
+def median_variance_factor(n: int) -> float:
+    """Variance of the median of n Gaussian values, in units of the variance of one; near pi / (2 n) for large n.
+
+    Integral of ``m^2`` over the density of the median m. For odd n = 2 k + 1 that is proportional to ``Phi(m)^k
+    (1 - Phi(m))^k phi(m)``; for even n = 2 k to the integral over t >= 0 of ``Phi(m - t)^(k-1) (1 - Phi(m + t))^(k-1)
+    phi(m - t) phi(m + t)``, the two middle values being m - t and m + t (David & Nagaraja, Order Statistics, 2003,
+    eq. 2.2.1).
+
+    Parameters
+    ----------
+    n : int
+        At least 1.
+
+    Returns
+    -------
+    float
+        1 for n = 1, 1/2 for n = 2, 0.2868 for n = 5.
+    """
+    if n < 1:
+        msg = f"n must be at least 1, got {n!r}"
+        raise ValueError(msg)
+    from scipy.special import log_ndtr
+
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    m = 12 / math.sqrt(n) * nodes[:, np.newaxis]  # 9.6 standard deviations of the median
+    t, t_weights = np.zeros((1, 1)), np.ones(1)
+    if n % 2 == 0:
+        t, t_weights = 20 / n * (nodes[np.newaxis, :] + 1), weights  # the middle values are about 2.5 / n apart
+    power = (n - 1) // 2
+    log_density = power * (log_ndtr(m - t) + log_ndtr(-m - t)) - (m**2 + t**2) / (1 if n % 2 == 0 else 2)
+    density = weights * (np.exp(log_density - log_density.max()) @ t_weights)
+    return float(np.sum(density * m[:, 0] ** 2) / np.sum(density))
+
+
+def _clip_residual(residual: NDArray[np.float64], left: float, n_sigma: float, n_iter: int) -> ClippedStatistics:
+    """Clip a residual of which a fit to the same pixels has left a part of the variance.
+
+    The cut is in standard deviations of a pixel, not of its residual: of few pixels in a row, the residual about the
+    median has long tails, and a cut in its own standard deviations would bias the read noise.
+    """
+    return clip_statistics(residual, n_sigma / math.sqrt(left) if left > 0 else n_sigma, n_iter)
+
+
+def _fit_level(pixels: NDArray[np.float64], model: str, order: int) -> tuple[NDArray[np.float64], int]:
+    """Return the level of each row, and the number of coefficients; NaN pixels are left out."""
+    n_rows = len(pixels)
+    good = np.isfinite(pixels)
+    if not good.any():
+        return np.full(n_rows, np.nan), 0
+    if model in {"MEDIAN", "MEAN"}:
+        return np.full(n_rows, np.median(pixels[good]) if model == "MEDIAN" else pixels[good].mean()), 1
+    rows = np.arange(n_rows)
+    counts = good.sum(axis=1)
+    filled = counts > 0
+    if model == "MEDIAN_PER_ROW":
+        return np.interp(rows, rows[filled], _row_medians(pixels)[filled]), int(filled.sum())
+    means = np.where(good, pixels, 0.0).sum(axis=1)[filled] / counts[filled]
+    if model == "MEAN_PER_ROW":
+        return np.interp(rows, rows[filled], means), int(filled.sum())
+    order = min(order, int(filled.sum()) - 1)
+    series = SERIES[model].fit(rows[filled], means, order, domain=[0, max(n_rows - 1, 1)], w=np.sqrt(counts[filled]))
+    level: NDArray[np.float64] = series(rows)
+    return level, order + 1
+
+
+def _row_medians(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Median of each row without its NaN; NaN for a row that has nothing else."""
+    medians = np.full(len(pixels), np.nan)
+    filled = np.isfinite(pixels).any(axis=1)
+    medians[filled] = np.nanmedian(pixels[filled], axis=1)
+    return medians
