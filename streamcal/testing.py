@@ -25,7 +25,7 @@ from streamcal.chain import StageContext
 from streamcal.flags import MaskBit
 from streamcal.records import Amplifier, Candidate, Exposure, ExposureInfo, FileStat, Pair
 from streamcal.simulate.camera import DEFAULT_CAMERA, Camera, SimulatedAmplifier
-from streamcal.simulate.files import primary_cards
+from streamcal.simulate.files import amplifier_cards, primary_cards
 from streamcal.simulate.light import gradient_profile, simulate_flat
 from streamcal.simulate.plan import Shot, plan_run
 
@@ -148,9 +148,10 @@ def _make_amplifier(camera: Camera, truth: SimulatedAmplifier, raw: NDArray[Any]
         name=truth.name,
         data=data,
         mask=np.zeros(data.shape, dtype=np.uint32),
-        overscan={name: section.cut(raw) for name, section in sections.items() if name != "data"},
+        overscan={name: section.cut(raw).astype(np.float32) for name, section in sections.items() if name != "data"},
         readout_corner=truth.corner,
         saturation=truth.saturation,
+        metadata={"header": {key: value for key, value, _ in amplifier_cards(camera, truth)}},
         raw=raw,
         sections=sections,
     )

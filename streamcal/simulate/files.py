@@ -65,7 +65,7 @@ def encode_exposure(camera: Camera, shot: Shot, images: Mapping[str, NDArray[Any
     check_suffix(name)
     hdus = fits.HDUList([fits.PrimaryHDU(header=fits.Header(primary_cards(camera, shot)))])
     for amplifier in camera.amplifiers:
-        header = fits.Header(_amplifier_cards(camera, amplifier))
+        header = fits.Header(amplifier_cards(camera, amplifier))
         if name.endswith(".fz"):
             hdus.append(fits.CompImageHDU(images[amplifier.name], header, compression_type="RICE_1"))
         else:
@@ -143,7 +143,8 @@ def primary_cards(camera: Camera, shot: Shot) -> list[tuple[str, Any, str]]:
     ]
 
 
-def _amplifier_cards(camera: Camera, amplifier: SimulatedAmplifier) -> list[tuple[str, Any, str]]:
+def amplifier_cards(camera: Camera, amplifier: SimulatedAmplifier) -> list[tuple[str, Any, str]]:
+    """Return keyword, value and comment of each card of an amplifier's extension."""
     keys = {"data": "DATASEC", "serial": "BIASSEC", "prescan": "PRESEC"}
     sections = camera.sections(amplifier).items()
     return [

@@ -83,6 +83,7 @@ def test_pair_members_follow_each_other():
     assert (first.mjd_start - first.mjd_start_utc) * 86400 == pytest.approx(37.0, abs=1e-4)
     assert second.mjd_start > first.mjd_start
     assert pair.first.header["EXPID"] == 1
+    assert pair.second.amplifiers["C11"].metadata["header"]["CORNER"] == "UR"
 
 
 def test_pair_uses_the_given_camera():
