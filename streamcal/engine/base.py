@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from streamcal.errors import ConfigError, PluginError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 ENTRY_POINT_GROUP = "streamcal.engines"
 BUILT_IN = ("inline", "local")
@@ -140,6 +142,8 @@ def make_engine(options: EngineOptions) -> Executor:
         from streamcal.engine.local import LocalEngine
 
         return LocalEngine(options)
+    from importlib.metadata import entry_points
+
     plugged = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if options.kind not in plugged:
         msg = f"engine.kind must be one of {', '.join([*BUILT_IN, *sorted(plugged)])}, got {options.kind!r}"

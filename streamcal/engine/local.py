@@ -135,7 +135,7 @@ class WorkerSlot(threading.Thread):
             self._queue.abort()
             raise
         finally:
-            self.worker = None
+            self._drop_worker()
             self._queue.leave()
 
     def _start_worker(self) -> None:
