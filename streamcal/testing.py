@@ -10,11 +10,10 @@ A test of a pair stage needs three lines::
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import structlog
@@ -28,6 +27,7 @@ from streamcal.simulate.camera import DEFAULT_CAMERA, Camera, SimulatedAmplifier
 from streamcal.simulate.files import amplifier_cards, primary_cards
 from streamcal.simulate.light import gradient_profile, simulate_flat
 from streamcal.simulate.plan import Shot, plan_run
+from streamcal.sink.tables import Transactions
 
 SMALL_CAMERA = replace(DEFAULT_CAMERA, shape=(128, 128), overscan=32)
 
@@ -231,7 +231,7 @@ class ListSource:
     Attributes
     ----------
     forgotten : list of str
-        Paths that the pipeline asked to forget. They are not given again.
+        Paths that the pipeline let out of its hands, in order. They are not given again.
     started, stopped : bool
         What was called.
     """
@@ -263,6 +263,11 @@ class ListSource:
                 item()
         return batch
 
+    def scan_once(self) -> Iterator[Candidate]:
+        """Give all items that are left, one by one, functions called in between."""
+        while self._items:
+            yield from self.poll(1)
+
     def next_due(self) -> float:
         """Return 0 (now) while there are items, then infinity (never)."""
         return 0.0 if self._items else float("inf")
@@ -279,13 +284,6 @@ def _as_candidate(item: Candidate | Path | str) -> Candidate:
     return Candidate(path=path, stat=FileStat.of(os.stat(path)))  # noqa: PTH116 - a name need not be UTF-8
 
 
-class Transactions(Protocol):
-    """What a sink needs of the journal."""
-
-    def transaction(self) -> AbstractContextManager[Any]:
-        """Run a block as one transaction; gives the database connection."""
-
-
 class ListSink:
     """A sink that keeps batches in memory; they are committed together with the journal's record, or not at all.
 
@@ -299,7 +297,7 @@ class ListSink:
     Attributes
     ----------
     batches : list of tuple
-        (key, batch) of each that was committed, in order: the place is the ``seq``.
+        (key, batch) of each that was committed, in order; the first has ``seq`` 1.
     """
 
     def __init__(self, transactions: Transactions, failures: Iterable[Exception] = ()) -> None:
@@ -311,7 +309,7 @@ class ListSink:
     @property
     def next_seq(self) -> int:
         """Number that the next batch gets."""
-        return len(self.batches)
+        return len(self.batches) + 1
 
     def recover(self) -> None:
         """Do nothing: memory holds no torn writes."""

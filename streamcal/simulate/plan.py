@@ -104,18 +104,9 @@ def plan_run(  # noqa: PLR0913 - each is an option of `simulate_run`
     ValueError
         If an argument is out of range.
     """
-    if order not in get_args(Order):
-        msg = f"order must be one of {', '.join(get_args(Order))}, got {order!r}"
-        raise ValueError(msg)
-    if not levels or not all(level > 0 for level in levels):
-        msg = f"levels must be some numbers above zero, got {list(levels)}"
-        raise ValueError(msg)
-    if flats_per_level < 1:
-        msg = f"flats_per_level must be at least 1, got {flats_per_level!r}"
-        raise ValueError(msg)
-    visits = [(0.0, 0)] * biases + list(
-        _order_visits(levels, flats_per_level, width=2 if order == "interleaved" else 1)
-    )
+    _check_run(levels, order, flats_per_level)
+    width = 2 if order == "interleaved" else 1
+    visits = [(0.0, 0)] * biases + list(_order_visits(levels, flats_per_level, width))
     shots, mjd = [], FIRST_MJD
     for exposure_id, (level, visit) in enumerate(visits, first_id):
         shot = Shot(
@@ -129,6 +120,18 @@ def plan_run(  # noqa: PLR0913 - each is an option of `simulate_run`
         shots.append(shot)
         mjd += (shot.exposure_time + READOUT_SECONDS) / DAY_SECONDS
     return shots
+
+
+def _check_run(levels: Sequence[float], order: str, flats_per_level: int) -> None:
+    if order not in get_args(Order):
+        msg = f"order must be one of {', '.join(get_args(Order))}, got {order!r}"
+        raise ValueError(msg)
+    if not levels or not all(level > 0 for level in levels):
+        msg = f"levels must be some numbers above zero, got {list(levels)}"
+        raise ValueError(msg)
+    if flats_per_level < 1:
+        msg = f"flats_per_level must be at least 1, got {flats_per_level!r}"
+        raise ValueError(msg)
 
 
 def _order_visits(levels: Sequence[float], flats_per_level: int, width: int) -> Iterator[tuple[float, int]]:

@@ -154,6 +154,18 @@ def test_source_calls_functions_between_batches():
     assert calls == [1, 2]
 
 
+def test_source_scans_all_that_is_left():
+    """One by one, with functions called in between, nothing twice."""
+    calls = []
+    source = ListSource([candidate("a"), lambda: calls.append(1), candidate("b"), lambda: calls.append(2)])
+    scan = source.scan_once()
+    assert next(scan).path == "a"
+    assert calls == []
+    assert [item.path for item in scan] == ["b"]
+    assert calls == [1, 2]
+    assert list(source.scan_once()) == []
+
+
 def test_source_notes_what_the_pipeline_asked():
     """Forgotten paths, start and stop can be asserted."""
     source = ListSource([])
@@ -200,12 +212,12 @@ def insert(connection, seq):
 
 
 def test_sink_keeps_batches_with_their_record(database):
-    """Numbers ascend from zero, and the record of each is committed."""
+    """Numbers ascend from one, and the record of each is committed."""
     sink = ListSink(database)
-    assert [sink.append(batch, key=key, record=insert) for key, batch in (("p", "one"), ("q", "two"))] == [0, 1]
+    assert [sink.append(batch, key=key, record=insert) for key, batch in (("p", "one"), ("q", "two"))] == [1, 2]
     assert sink.batches == [("p", "one"), ("q", "two")]
-    assert database.rows() == [(0,), (1,)]
-    assert sink.next_seq == 2
+    assert database.rows() == [(1,), (2,)]
+    assert sink.next_seq == 3
 
 
 def test_sink_keeps_nothing_when_the_record_fails(database):
@@ -218,7 +230,7 @@ def test_sink_keeps_nothing_when_the_record_fails(database):
 
     with pytest.raises(RuntimeError):
         sink.append("one", key="p", record=fail)
-    assert (sink.batches, sink.next_seq, database.rows()) == ([], 0, [])
+    assert (sink.batches, sink.next_seq, database.rows()) == ([], 1, [])
 
 
 def test_sink_fails_as_often_as_told(database):
@@ -227,4 +239,4 @@ def test_sink_fails_as_often_as_told(database):
     with pytest.raises(OSError, match="disk full"):
         sink.append("one", key="p", record=insert)
     assert database.rows() == []
-    assert sink.append("one", key="p", record=insert) == 0
+    assert sink.append("one", key="p", record=insert) == 1
