@@ -10,7 +10,7 @@ from typing import Any
 
 from streamcal.errors import ExposureError, NotWhole
 from streamcal.instruments.model import CHANNEL, AmplifierTable, GeometryTable, Instrument, Lookup, Lookups
-from streamcal.instruments.sections import OrientedSection, is_section, parse_section
+from streamcal.instruments.sections import OrientedSection, format_section, is_section, parse_section
 from streamcal.instruments.values import Header, as_number, as_text, expand, expand_section, file_facts, get_value
 from streamcal.records import ReadoutCorner, Section
 
@@ -274,7 +274,8 @@ def _outside(data: Section, shape: tuple[int, int], corner: ReadoutCorner) -> di
 def _fit_overscan(name: str, section: Section, data: Section) -> Section:
     """Cut what lies beside the data to the data's rows, where it covers them."""
     if section.x0 < data.x1 and data.x0 < section.x1 and section.y0 < data.y1 and data.y0 < section.y1:
-        msg = f"{name} section {section} overlaps the data section {data}"
+        texts = [format_section(OrientedSection(section=rectangle)) for rectangle in (section, data)]
+        msg = f"{name} section {texts[0]} overlaps the data section {texts[1]}"
         raise ExposureError(msg)
     if name in _BESIDE and section.y0 <= data.y0 and section.y1 >= data.y1:
         return Section(x0=section.x0, x1=section.x1, y0=data.y0, y1=data.y1)

@@ -15,7 +15,7 @@ def start_times(value: Any, scale: str) -> tuple[float, float]:
     Parameters
     ----------
     value : float or str or None
-        A modified Julian date, as number or text, or an ISO 8601 date.
+        A modified Julian date, as number or text, or an ISO 8601 date with its time of day.
     scale : str
         Time scale of the value: ``utc`` or ``tai``.
 
@@ -42,6 +42,8 @@ def _convert(value: Any, scale: str) -> tuple[float, float]:
     try:
         mjd = float(value)
     except ValueError:
+        if ":" not in value:  # a date alone would become midnight, silently
+            return NO_TIME
         form, start = "isot" if "T" in value else "iso", value.removesuffix("Z")
     else:
         form, start = "mjd", mjd
