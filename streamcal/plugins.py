@@ -25,7 +25,7 @@ from streamcal.errors import PluginError
 from streamcal.hookspecs import PROJECT, InstrumentTable, Stage
 
 ENTRY_POINT_GROUP = "streamcal"
-BUILTIN_PLUGINS = ("isr", "crosstalk", "covariance", "gain")
+BUILTIN_PLUGINS = ("isr", "crosstalk", "parallel", "covariance", "gain")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,1 @@
+"""The stages that come with streamcal: thin wraps of `streamcal.measure` and `streamcal.calibs`, each a plugin."""

@@ -1,0 +1,118 @@
+"""Files that settings name: found by pattern, and kept in memory as long as they stay the same."""
+
+from __future__ import annotations
+
+import string
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
+from pathlib import Path
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import AfterValidator, Field
+
+from streamcal.errors import StageError
+from streamcal.records import ExposureInfo, FileStat
+
+T = TypeVar("T")
+
+FITS_SUFFIXES = (".fits", ".fit", ".fits.fz", ".fits.gz", ".fit.gz")
+PLACEHOLDERS = ("instrument", "detector", "exposure_id", "path", "folder", "name", "stem")
+
+
+def _check_pattern(text: str) -> str:
+    for _, name, form, conversion in string.Formatter().parse(text):
+        if name is not None and (name not in PLACEHOLDERS or form or conversion):
+            known = ", ".join(f"{{{place}}}" for place in PLACEHOLDERS)
+            msg = f"must hold no other braces than {known}, got {text!r}"
+            raise ValueError(msg)
+    return text
+
+
+PathPattern = Annotated[str, Field(min_length=1), AfterValidator(_check_pattern)]
+"""A path in which ``{instrument}``, ``{detector}``, ``{exposure_id}``, and the file's ``{path}``, ``{folder}``,
+``{name}`` and ``{stem}`` (the name without ``.fits`` and its like) stand for those of the exposure at hand."""
+
+
+def is_fits(path: Path) -> bool:
+    """Tell from its name whether a file is FITS."""
+    return path.name.lower().endswith(FITS_SUFFIXES)
+
+
+def search_file(pattern: str, info: ExposureInfo, folders: Iterable[Path]) -> Path | None:
+    """Return the file that a pattern means for one exposure, None if there is none; see `find_file`."""
+    path = Path(_expand(pattern, info)).expanduser()
+    places = (folder / path for folder in (folders if not path.is_absolute() else (Path(),)))
+    return next((place for place in places if place.is_file()), None)
+
+
+def find_file(pattern: str, info: ExposureInfo, folders: Iterable[Path]) -> Path:
+    """Return the file that a pattern means for one exposure.
+
+    Parameters
+    ----------
+    pattern : str
+        See `PathPattern`; ``~`` is the home folder.
+    info : ExposureInfo
+        The exposure at hand.
+    folders : iterable of Path
+        Where a relative path is looked for, in order.
+
+    Raises
+    ------
+    StageError
+        If there is no such file; names it and the folders.
+    """
+    folders = tuple(folders)
+    path = search_file(pattern, info, folders)
+    if path is None:
+        msg = f"no file {_expand(pattern, info)!r} (relative names are looked for in: {', '.join(map(str, folders))})"
+        raise StageError(msg)
+    return path
+
+
+def _expand(pattern: str, info: ExposureInfo) -> str:
+    path = Path(info.path)
+    suffix = max((suffix for suffix in FITS_SUFFIXES if path.name.lower().endswith(suffix)), key=len, default="")
+    return pattern.format(
+        instrument=info.instrument,
+        detector=info.detector,
+        exposure_id=info.exposure_id,
+        path=info.path,
+        folder=path.parent,
+        name=path.name,
+        stem=path.name[: len(path.name) - len(suffix)],
+    )
+
+
+class FileCache(Generic[T]):
+    """What was made from files, kept until they change; what was used longest ago goes first.
+
+    Parameters
+    ----------
+    size : int
+        Most entries kept.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._entries: OrderedDict[Hashable, T] = OrderedDict()
+
+    def get(self, paths: tuple[Path, ...], key: Hashable, load: Callable[[], T]) -> T:
+        """Return what ``load`` made from these files, calling it if they are new or have changed.
+
+        Parameters
+        ----------
+        paths : tuple of Path
+            The files.
+        key : hashable
+            All else that the result depends on.
+        load : callable
+            Makes the result, which nobody may change.
+        """
+        identity = (key, tuple((path, FileStat.of(path.stat())) for path in paths))
+        if identity not in self._entries:
+            self._entries[identity] = load()
+        self._entries.move_to_end(identity)
+        while len(self._entries) > self._size:
+            self._entries.popitem(last=False)
+        return self._entries[identity]
