@@ -48,7 +48,7 @@ _SCALARS = {
 _LIST = re.compile(r"list<(.+)>")
 _MAP = re.compile(r"map<string, ?(.+)>")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_SEGMENT_METADATA = frozenset({b"schema_id", b"segment", b"first_row"})
+_SEGMENT_METADATA = frozenset({b"schema_id", b"segment", b"first_row", b"rows"})
 
 
 def arrow_type(text: str) -> pa.DataType:
@@ -206,8 +206,8 @@ def _sorted_items(metadata: dict[bytes, bytes] | None) -> list[tuple[str, str]]:
 
 
 def without_segment(schema: pa.Schema) -> pa.Schema:
-    """Return a schema as a table has it: without the metadata that belong to one segment."""
-    metadata = {key: value for key, value in (schema.metadata or {}).items() if key not in {b"segment", b"first_row"}}
+    """Return a schema without the metadata that belong to one segment, for a table of several."""
+    metadata = {key: value for key, value in (schema.metadata or {}).items() if key not in _SEGMENT_METADATA}
     return schema.with_metadata(metadata)
 
 
