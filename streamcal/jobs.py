@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -275,5 +274,3 @@ def _auxiliary_columns(info: ExposureInfo, keys: tuple[str, ...]) -> dict[str, A
 
     values = {key: info.auxiliary.get(key) for key in keys}
     return {auxiliary_column(key): None if value is None else str(value) for key, value in values.items()}
-
-

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from streamcal.errors import StateError
+from streamcal.errors import RetryLater, StateError
 from streamcal.records import Disposition, ExposureInfo, FileStat, PairRecord, PairState
 from streamcal.sink.tables import TABLES as SINK_TABLES
 
@@ -155,10 +155,12 @@ class Journal:
         if self._db.in_transaction:  # a part of a larger transaction
             yield self._db
             return
-        self._db.execute("BEGIN IMMEDIATE")
         try:
+            self._db.execute("BEGIN IMMEDIATE")
             yield self._db
             self._db.execute("COMMIT")
+        except sqlite3.DatabaseError as exc:
+            raise _explain(exc, self.path) from exc
         finally:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
@@ -237,6 +239,14 @@ class Journal:
             number = db.execute(sql, (*values, replaces)).lastrowid
             self._count(f"disposition:{NEW}", 1)
         return int(number or 0)
+
+    def refresh_exposure(self, number: int, info: ExposureInfo) -> None:
+        """Take the new identity of a file that was touched but holds what it held; a pair it failed is tried again."""
+        with self.transaction() as db:
+            db.execute("UPDATE exposure SET info = ? WHERE number = ?", (json.dumps(info.to_dict()), number))
+            sql = "SELECT pair_id FROM pair WHERE ? IN (first, second) AND state = 'failed' AND stage = 'read'"
+            for (pair_id,) in self.query(sql, (number,)):
+                self.retry_pair(pair_id)
 
     def set_disposition(self, number: int, disposition: Disposition, reason: str = "", pair_id: str = "") -> None:
         """Record what became of an exposure; each change is a row of the ``exposures`` table."""
@@ -457,6 +467,16 @@ class Journal:
 
 
 _SAME_LEVEL = "WHERE instrument = ? AND detector = ? AND grp = ? AND level BETWEEN ? AND ?"
+
+
+def _explain(error: sqlite3.DatabaseError, path: Path) -> Exception:
+    """Tell what passes by itself from what a person has to look at, and both from our own mistakes."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return RetryLater(f"journal {path}: {error}")
+    if code in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_READONLY}:
+        return StateError(f"journal {path}: {error}")
+    return error
 
 
 def _level_key(info: ExposureInfo, low: float, high: float) -> tuple[Any, ...]:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from streamcal.config import PairingConfig
 from streamcal.journal import JournaledExposure, id_number
+from streamcal.paths import show_path
 from streamcal.records import Disposition, ExposureInfo, PairRecord
 
 SECONDS_PER_DAY = 86400.0
@@ -97,9 +98,12 @@ def _judge_identity(exposure: JournaledExposure, known: Sequence[JournaledExposu
     earlier = [other for other in known if other.number != exposure.number]
     for other in earlier:
         if other.info.digest == exposure.info.digest:
-            return Verdict(disposition=Disposition.DUPLICATE, reason=f"same id and content as {other.info.path}")
+            return Verdict(
+                disposition=Disposition.DUPLICATE, reason=f"same id and content as {show_path(other.info.path)}"
+            )
     if earlier:
-        reason = f"exposure id {exposure.info.exposure_id} came before with other content, in {earlier[0].info.path}"
+        path = show_path(earlier[0].info.path)
+        reason = f"exposure id {exposure.info.exposure_id} came before with other content, in {path}"
         return Verdict(disposition=Disposition.REJECTED, reason=reason)
     return None
 
@@ -108,6 +112,10 @@ def _judge_level(exposure: JournaledExposure, config: PairingConfig, shelf: Shel
     info = exposure.info
     low, high = level_range(info, config)
     partners = [other for other in shelf.open_exposures(info, low, high) if other.number != exposure.number]
+    copies = [other for other in partners if other.info.digest == info.digest]
+    if copies:
+        reason = f"same content as {show_path(copies[0].info.path)}, under another id"
+        return Verdict(disposition=Disposition.DUPLICATE, reason=reason)
     partner = choose_partner(info, partners, config)
     if partner is not None:
         return Verdict(disposition=Disposition.PAIRED, partner=partner)

@@ -1,0 +1,221 @@
+"""The command line and what its exit codes mean: 0 done, 1 failure or bug, 2 wrong usage, 3 something was rejected."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from streamcal.errors import ConfigError, PluginError, StreamcalError
+
+EXIT_FAILURE, EXIT_USAGE = 1, 2
+
+app = typer.Typer(
+    name="streamcal",
+    help="Flat-field pairs measured as a stream, a row per amplifier, into Arrow.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+OutputArgument = Annotated[Path, typer.Argument(metavar="OUTPUT", help="Output folder of a run.")]
+ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="Run configuration, a TOML file.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+def main() -> None:
+    """Run the command line: errors that a user can mend are one line, bugs are tracebacks."""
+    try:
+        app()
+    except (ConfigError, PluginError) as exc:
+        _exit(EXIT_USAGE, exc)
+    except StreamcalError as exc:
+        _exit(EXIT_FAILURE, exc)
+    except BrokenPipeError:  # the reader of our output has gone, as "| head" does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_FAILURE)
+
+
+def _exit(code: int, error: Exception) -> None:
+    for line in str(error).splitlines():
+        print(f"streamcal: {line}", file=sys.stderr)  # noqa: T201 - the command line's own voice
+    sys.exit(code)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from streamcal import __version__
+
+        typer.echo(f"streamcal {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where streamcal.toml is written; made if needed.")],
+    instrument: Annotated[str, typer.Option(help="Instrument to start from.")] = "simple",
+    group: Annotated[
+        list[str] | None,
+        typer.Option(help="Header key that tells one run from another; may be repeated."),
+    ] = None,
+) -> None:
+    """Write a commented configuration to start from."""
+    from streamcal.cli.init import write_configuration
+
+    path = write_configuration(folder, instrument, group)
+    typer.echo(f"wrote {path}; next: streamcal check {path}")
+
+
+@app.command()
+def check(config: ConfigArgument) -> None:
+    """Find everything that can be wrong before the first exposure."""
+    from streamcal.check import find_problems
+    from streamcal.config import load_config
+
+    problems = find_problems(load_config(config))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    typer.echo(f"{config}: fine")
+
+
+@app.command()
+def run(
+    config: ConfigArgument,
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Option("--input", metavar="DIR", help="Folder to watch instead of source.folders; may be repeated."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of the results instead of output.folder."),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Process what is there, then exit.")] = False,
+) -> None:
+    """Watch folders and measure pairs as they come, until SIGTERM or SIGINT."""
+    from streamcal.config import load_config
+    from streamcal.logs import configure_logs
+
+    settings = load_config(config, inputs=tuple(inputs or ()), output=output)
+    configure_logs(settings.log.level, settings.log.format)
+    from streamcal.daemon import run_daemon
+
+    raise typer.Exit(run_daemon(settings, once=once))
+
+
+@app.command()
+def measure(
+    first: Annotated[Path, typer.Argument(metavar="FIRST", help="One flat.")],
+    second: Annotated[Path, typer.Argument(metavar="SECOND", help="Another of the same level.")],
+    config: Annotated[
+        Path | None,
+        typer.Option("-c", "--config", metavar="CONFIG", help="Run configuration: instrument, stages, plugins."),
+    ] = None,
+    instrument: Annotated[str, typer.Option(help="Instrument, when there is no configuration.")] = "simple",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure one pair, without daemon or journal."""
+    from streamcal.cli.measure import measure_files
+
+    raise typer.Exit(measure_files(first, second, config, instrument, as_json=as_json))
+
+
+@app.command()
+def tail(
+    output: OutputArgument,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on showing rows as they come.")] = False,
+    n_rows: Annotated[int, typer.Option("-n", "--rows", min=0, help="Show so many of the latest rows.")] = 20,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--column", help="Show this column; may be repeated."),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(help="With --follow: end after so many seconds without a new row."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the latest rows, live with --follow."""
+    from streamcal.cli.tail import show_rows
+
+    show_rows(output, follow=follow, n_rows=n_rows, columns=columns or [], timeout=timeout, as_json=as_json)
+
+
+@app.command()
+def status(
+    output: OutputArgument,
+    files: Annotated[bool, typer.Option("--files", help="List every input file and what became of it.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell how a run is doing, with the daemon up or down."""
+    from streamcal.cli.status import show_files, show_status
+
+    (show_files if files else show_status)(output, as_json=as_json)
+
+
+@app.command()
+def retry(
+    output: OutputArgument,
+    pairs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PAIR]...", help="Beginnings of pair ids; none: all failed pairs."),
+    ] = None,
+    files: Annotated[
+        list[Path] | None,
+        typer.Option("--file", metavar="PATH", help="A rejected file that is to be looked into again."),
+    ] = None,
+) -> None:
+    """Try again what failed; the daemon does it, or the next start."""
+    from streamcal.cli.ask import ask_daemon
+
+    paths = [str(path.absolute()) for path in files or ()]
+    typer.echo(ask_daemon(output, {"command": "retry", "pairs": pairs or [], "files": paths}))
+
+
+@app.command("close-group")
+def close_group(
+    output: OutputArgument,
+    group: Annotated[
+        str | None,
+        typer.Option(help='Group as in the rows, such as "RUNID=7"; none: all groups.'),
+    ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(help="Only this detector."),
+    ] = None,
+) -> None:
+    """Record the exposures of a group that wait for a partner as orphans."""
+    from streamcal.cli.ask import ask_daemon
+
+    values: dict[str, Any] = {"command": "close-group", "group": group, "detector": detector}
+    typer.echo(ask_daemon(output, values))
+
+
+@app.command()
+def plugins(
+    config: Annotated[
+        Path | None,
+        typer.Option("-c", "--config", metavar="CONFIG", help="Run configuration that names plugin folders."),
+    ] = None,
+    folders: Annotated[
+        list[Path] | None,
+        typer.Option("--folder", metavar="DIR", help="Folder with plugin files; may be repeated."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the plugins there are: name, version, path, hooks and stages."""
+    from streamcal.cli.plugins import show_plugins
+
+    show_plugins(config, folders or [], as_json=as_json)

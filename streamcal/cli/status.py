@@ -1,0 +1,66 @@
+"""`streamcal status`: how a run is doing."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+
+from streamcal.status import Status, list_files, read_status
+
+
+def show_status(output: Path, *, as_json: bool) -> None:
+    """Print how a run is doing."""
+    status = read_status(output)
+    typer.echo(json.dumps(asdict(status), indent=2) if as_json else "\n".join(_describe(status)))
+
+
+def show_files(output: Path, *, as_json: bool) -> None:
+    """Print each input file and what became of it."""
+    for file in list_files(output):
+        if as_json:
+            typer.echo(json.dumps(file))
+        else:
+            detail = file["reason"] or file["pair_id"]
+            typer.echo(f"{file['disposition']:<9} {file['path']} {file['detector']}  {detail}".rstrip())
+
+
+def _describe(status: Status) -> Iterator[str]:
+    yield f"daemon      {f'up, process {status.pid}' if status.pid else 'down'}{_age(status)}"
+    if paused := status.pid and status.heartbeat.get("paused_because"):
+        yield f"PAUSED      {paused}"
+    yield f"rows        {status.rows}"
+    yield f"pairs       {_join(status.pairs) or 'none yet'}; {status.pairs_last_hour} in the last hour"
+    yield f"exposures   {_join(status.dispositions) or 'none yet'}"
+    if status.oldest_waiting:
+        yield f"oldest wait {status.oldest_waiting['seconds']:.0f} s: {status.oldest_waiting['path']}"
+    if status.pid:
+        yield from _describe_daemon(status)
+    for failure in status.failures:
+        blame = " ".join(part for part in (failure["plugin"], failure["stage"]) if part)
+        yield f"failed      {failure['pair_id'][:12]} {failure['exposures']} {blame}: {failure['error']}"
+    for rejection in status.rejections:
+        yield f"rejected    {rejection['path']}: {rejection['reason']}"
+
+
+def _describe_daemon(status: Status) -> Iterator[str]:
+    beat = status.heartbeat
+    yield f"in work     {beat.get('files_in_work', 0)} files, {beat.get('pairs_in_work', 0)} pairs"
+    if beat.get("files_not_whole"):
+        yield f"not whole   {beat['files_not_whole']} files"
+    for folder, mode in beat.get("source", {}).get("watch_mode", {}).items():
+        yield f"watching    {folder} ({mode})"
+
+
+def _age(status: Status) -> str:
+    if not status.heartbeat:
+        return ""
+    return f", last sign of life {max(time.time() - status.heartbeat['time'], 0):.0f} s ago"
+
+
+def _join(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))

@@ -1,0 +1,235 @@
+"""The daemon's life: lock, recover, watch, stop on a signal; everything it opens, it closes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from streamcal import __version__
+from streamcal.config import Config
+from streamcal.engine import EngineOptions, make_engine
+from streamcal.errors import ConfigError
+from streamcal.heartbeat import Heartbeat, notify, write_atomically
+from streamcal.intake import Intake
+from streamcal.jobs import Recipe, Workshop, open_workshop
+from streamcal.journal import Journal
+from streamcal.ledger import Ledger
+from streamcal.lock import StateLock
+from streamcal.measuring import Measuring
+from streamcal.pipeline import Pipeline
+from streamcal.plugins import load_plugins
+from streamcal.run import Run
+from streamcal.source.directory import DirectorySource
+from streamcal.wake import Wake
+
+if TYPE_CHECKING:
+    from streamcal.sink.arrow import ArrowSink
+
+EXIT_DONE, EXIT_FAILURE, EXIT_USAGE, EXIT_REJECTED = 0, 1, 2, 3
+
+log = structlog.get_logger("streamcal.daemon")
+
+
+def prepare(config: Config) -> Workshop:
+    """Load plugins, instrument and stages of a configuration, and check that they fit together.
+
+    Raises
+    ------
+    ConfigError, PluginError
+        If anything is wrong.
+    """
+    from streamcal.instruments import load_instrument
+
+    plugins = load_plugins(config.pipeline.plugin_folders, config.pipeline.disabled_plugins)
+    offered = {name: offer.table for name, offer in plugins.instruments.items()}
+    base = config.path.parent.absolute() if config.path else None
+    instrument = load_instrument(config.instrument, base=base, offered=offered)
+    return open_workshop(Recipe.of(config, instrument).to_json())
+
+
+def make_run_engine(config: Config, recipe: Recipe) -> Executor:
+    """Make the engine of a run; its workers warm up in the background."""
+    settings = config.engine
+    return make_engine(
+        EngineOptions(
+            kind=settings.kind,
+            workers=settings.workers,
+            job_seconds=settings.job_seconds,
+            memory_megabytes=settings.memory_megabytes,
+            jobs_per_worker=settings.jobs_per_worker,
+            start="streamcal.jobs:warm_worker",
+            start_payload=recipe.to_json().encode(),
+            environment={"NUMBA_CACHE_DIR": str(config.state_folder / "numba")},
+        )
+    )
+
+
+def run_daemon(config: Config, *, once: bool = False) -> int:
+    """Run until stopped by a signal, or with ``once`` until all that is there is processed.
+
+    Parameters
+    ----------
+    config : Config
+        Checked already as far as `parse_config` does.
+    once : bool
+        Process what is there, then return.
+
+    Returns
+    -------
+    int
+        Exit code: 0, or 3 if ``once`` and something was rejected or failed.
+
+    Raises
+    ------
+    ConfigError, PluginError
+        Before anything is started.
+    StateError
+        If the output is in use or damaged.
+    """
+    began = time.monotonic()
+    if not config.source.folders:
+        msg = f"{config.origin}: source.folders is empty and --input was not given"
+        raise ConfigError(msg)
+    workshop = prepare(config)
+    make_folders(config)
+    with ExitStack() as stack:
+        stack.enter_context(StateLock(config.state_folder))
+        service = _open_service(config, workshop, stack, once=once)
+        _announce(config)
+        stack.enter_context(_stopped_by_signals(service.pipeline.stop))
+        notify("READY=1")
+        log.info("watching" if not once else "processing", **_describe_start(config, began))
+        service.pipeline.run_once() if once else service.pipeline.run()
+        notify("STOPPING=1")
+        log.info("stopped", pairs=service.measuring.committed, failed=service.measuring.failed)
+    return EXIT_REJECTED if once and service.troubles else EXIT_DONE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Service:
+    """The parts of a running daemon, and what to tell of them."""
+
+    run: Run
+    source: DirectorySource
+    intake: Intake
+    measuring: Measuring
+    pipeline: Pipeline
+    started_at: float  # s, Unix time
+
+    @property
+    def troubles(self) -> int:
+        """Number of files rejected and pairs failed since the start."""
+        return self.intake.rejected + self.pipeline.rejected + self.measuring.failed
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the heartbeat file tells."""
+        return {
+            "pid": os.getpid(),
+            "time": self.run.wall_clock(),
+            "started_at": self.started_at,
+            "paused_because": self.pipeline.paused_because,
+            "files_in_work": self.intake.in_flight,
+            "files_not_whole": len(self.intake.incomplete),
+            "pairs_in_work": self.measuring.in_flight,
+            "pairs_committed": self.measuring.committed,
+            "pairs_failed": self.measuring.failed,
+            "source": asdict(self.source.status()),
+        }
+
+
+def _open_service(config: Config, workshop: Workshop, stack: ExitStack, *, once: bool) -> Service:
+    journal = Journal(config.state_folder / "journal.db")
+    stack.callback(journal.close)
+    measurements, exposures = (_open_sink(config, journal, name, stack) for name in ("measurements", "exposures"))
+    wake = Wake()
+    stack.callback(wake.close)
+    engine = make_run_engine(config, workshop.recipe)
+    stack.callback(engine.shutdown, wait=True, cancel_futures=True)
+    run = Run(config=config, recipe=workshop.recipe, engine=engine, journal=journal, wake=wake)
+    exclude = (config.output_folder, config.state_folder)
+    source = DirectorySource(config.source, journal, exclude=exclude, clock=run.clock, wake=wake.set)
+    intake = Intake(source, run)
+    measuring = Measuring(measurements, workshop.schema, run, in_order=once)
+    pipeline = Pipeline(source, intake, measuring, Ledger(exposures, run), run)
+    service = Service(
+        run=run, source=source, intake=intake, measuring=measuring, pipeline=pipeline, started_at=run.wall_clock()
+    )
+    pipeline.on_turn = Heartbeat(config.state_folder / "heartbeat.json", service.describe, run.clock).beat
+    return service
+
+
+def _open_sink(config: Config, journal: Journal, name: str, stack: ExitStack) -> ArrowSink:
+    from streamcal.sink.arrow import ArrowSink
+
+    sink = ArrowSink(
+        config.output_folder / name,
+        name,
+        journal,
+        roll_bytes=int(config.output.roll_megabytes * 1e6),
+        roll_seconds=config.output.roll_hours * 3600,
+        snapshot=config.output.snapshot and name == "measurements",
+    )
+    stack.callback(sink.close)
+    sink.recover()
+    return sink
+
+
+def make_folders(config: Config) -> None:
+    """Make the folders of output and state.
+
+    Raises
+    ------
+    ConfigError
+        If that is not possible.
+    """
+    for folder in (config.output_folder, config.state_folder, config.state_folder / "requests"):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            msg = f"{config.origin}: output folder {folder} cannot be made: {exc.strerror}"
+            raise ConfigError(msg) from exc
+
+
+def _announce(config: Config) -> None:
+    """Leave in the output folder where the state lies, for commands that are given the output only."""
+    values = {"state": str(config.state_folder), "streamcal": __version__, "configuration": str(config.path or "")}
+    write_atomically(config.output_folder / "streamcal.json", json.dumps(values, indent=2) + "\n")
+
+
+def _describe_start(config: Config, began: float) -> dict[str, Any]:
+    return {
+        "folders": [str(folder) for folder in config.source.folders],
+        "output": str(config.output_folder),
+        "stages": list(config.pipeline.stages),
+        "engine": config.engine.kind,
+        "start_seconds": round(time.monotonic() - began, 3),
+    }
+
+
+@contextmanager
+def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Stop in an orderly way at the first SIGTERM or SIGINT, at once at the second."""
+    seen: list[int] = []
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if seen:
+            os._exit(EXIT_FAILURE)  # workers die with us; what was not committed is measured again
+        seen.append(number)
+        stop()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

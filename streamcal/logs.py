@@ -1,0 +1,46 @@
+"""Logs: structlog, set up once by the command line, for people on a terminal and as JSON everywhere else."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, Literal, TextIO
+
+import structlog
+
+
+def configure_logs(
+    level: str = "info", form: Literal["auto", "console", "json"] = "auto", stream: TextIO | None = None
+) -> None:
+    """Send all logs to stderr, as configured.
+
+    Parameters
+    ----------
+    level : {"debug", "info", "warning", "error"}
+        Least level that is logged.
+    form : {"auto", "console", "json"}
+        ``auto``: ``console`` on a terminal, else ``json``.
+    stream : file, optional
+        Instead of stderr.
+    """
+    stream = stream or sys.stderr
+    console = form == "console" or (form == "auto" and stream.isatty())
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.StackInfoRenderer(),
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *_renderers(console=console, colors=stream.isatty()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(level=logging.WARNING, stream=stream, format="%(levelname)s %(name)s: %(message)s")
+
+
+def _renderers(*, console: bool, colors: bool) -> list[Any]:
+    if console:
+        return [structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=18)]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]

@@ -1,0 +1,174 @@
+"""From journaled pairs to committed rows: pairs go to the engine, not too many at once, and rows to the sink."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import structlog
+
+from streamcal.errors import ExposureError, NotWhole, RetryLater, StageError, StreamcalError, WorkerDied, WorkerFailed
+from streamcal.jobs import pair_job
+from streamcal.journal import JournaledPair
+from streamcal.run import Run
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    import pyarrow as pa
+
+MEASURE = "streamcal.jobs:measure_pair"
+
+
+class Sink(Protocol):
+    """Where rows go, exactly once."""
+
+    @property
+    def next_seq(self) -> int:
+        """Number that the next batch will have."""
+
+    def append(self, batch: pa.RecordBatch, *, key: str, record: Callable[[sqlite3.Connection, int], None]) -> int:
+        """Commit a batch, and what ``record`` writes into the journal, together."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measurement:
+    """A pair that is being measured."""
+
+    pair: JournaledPair
+    future: Future[bytes]
+
+
+class Measuring:
+    """Sends ready pairs to the engine and commits what comes back.
+
+    Parameters
+    ----------
+    sink : Sink
+        Takes the rows, exactly once.
+    schema : pyarrow.Schema
+        What rows must look like.
+    run : Run
+        Engine, journal and the rest.
+    in_order : bool
+        Commit in the order in which pairs were formed, whatever the order in which they are done.
+
+    Attributes
+    ----------
+    committed, failed : int
+        Pairs that ended so since the start.
+    """
+
+    def __init__(self, sink: Sink, schema: pa.Schema, run: Run, *, in_order: bool = False) -> None:
+        self._sink = sink
+        self._schema = schema
+        self._run = run
+        self._config = run.config.engine
+        self._journal = run.journal
+        self._recipe_json = run.recipe.to_json()
+        self._in_order = in_order
+        self._log = structlog.get_logger("streamcal.measuring")
+        self._measurements: dict[str, Measurement] = {}
+        self.committed = 0
+        self.failed = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Number of pairs that are being measured."""
+        return len(self._measurements)
+
+    def dispatch(self) -> int:
+        """Send ready pairs to the engine, as far as there is room; return how many."""
+        room = self._config.queue_size - len(self._measurements)
+        if room <= 0:
+            return 0
+        newest = self._config.order == "newest" and not self._in_order
+        pairs = self._journal.ready_pairs(room, newest=newest, leave_out=tuple(self._measurements))
+        for pair in pairs:
+            self._submit(pair)
+        return len(pairs)
+
+    def _submit(self, pair: JournaledPair) -> None:
+        future = self._run.engine.submit(MEASURE, pair_job(pair.record, self._recipe_json))  # type: ignore[arg-type]
+        self._measurements[pair.record.pair_id] = Measurement(pair=pair, future=future)
+        future.add_done_callback(lambda _: self._run.wake.set())
+
+    def commit(self) -> int:
+        """Commit the rows of pairs that are done, and record those that failed; return how many ended.
+
+        Raises
+        ------
+        RetryLater
+            If the output cannot be written now; nothing is lost, call again.
+        """
+        count = 0
+        for pair_id, measurement in list(self._measurements.items()):
+            if measurement.future.done():
+                self._settle(measurement)
+                del self._measurements[pair_id]
+                count += 1
+            elif self._in_order:
+                break
+        return count
+
+    def _settle(self, measurement: Measurement) -> None:
+        pair = measurement.pair
+        try:
+            rows = measurement.future.result()
+        except StageError as exc:
+            self._fail(pair, str(exc), stage=exc.stage, plugin=exc.plugin, detail=exc.detail)
+        except (ExposureError, NotWhole) as exc:
+            self._fail(pair, str(exc), stage="read")
+        except WorkerFailed as exc:
+            self._fail(pair, str(exc), detail=exc.detail)
+        except WorkerDied as exc:
+            self._count_death(pair, exc)
+        except (CancelledError, RetryLater) as exc:
+            self._log.info(
+                "not measured", pair_id=pair.record.pair_id, reason=str(exc) or "cancelled"
+            )  # it stays ready
+        except StreamcalError as exc:
+            self._fail(pair, str(exc))
+        else:
+            self._commit(pair, rows)
+
+    def _commit(self, pair: JournaledPair, rows: bytes) -> None:
+        batch = self._read_batch(rows)
+        if batch is None:
+            self._fail(pair, "the worker's stages are not those of this daemon: a plugin has changed; restart")
+            return
+        pair_id = pair.record.pair_id
+        self._sink.append(batch, key=pair_id, record=lambda _db, _seq: self._journal.end_pair(pair_id))
+        self.committed += 1
+        self._log.info("pair", pair_id=pair_id, pair=str(pair.record), rows=batch.num_rows, seconds=_seconds(batch))
+
+    def _read_batch(self, rows: bytes) -> pa.RecordBatch | None:
+        import pyarrow as pa
+
+        with pa.ipc.open_stream(rows) as reader:
+            batch = reader.read_next_batch()
+        if not batch.schema.equals(self._schema, check_metadata=True):
+            return None
+        seq = pa.array([self._sink.next_seq] * batch.num_rows, batch.schema.field("seq").type)
+        return batch.set_column(batch.schema.get_field_index("seq"), batch.schema.field("seq"), seq)
+
+    def _count_death(self, pair: JournaledPair, error: WorkerDied) -> None:
+        pair_id = pair.record.pair_id
+        attempts = self._journal.count_attempt(pair_id)
+        if attempts >= self._config.attempts:
+            self._fail(pair, f"{error}, {attempts} times", detail=error.detail)
+        else:
+            self._log.warning("worker died", pair_id=pair_id, pair=str(pair.record), attempt=attempts, error=str(error))
+
+    def _fail(self, pair: JournaledPair, error: str, *, stage: str = "", plugin: str = "", detail: str = "") -> None:
+        pair_id = pair.record.pair_id
+        self._journal.fail_pair(pair_id, error, stage=stage, plugin=plugin, detail=detail)
+        self.failed += 1
+        self._log.error("pair failed", pair_id=pair_id, pair=str(pair.record), stage=stage, plugin=plugin, error=error)
+
+
+def _seconds(batch: pa.RecordBatch) -> dict[str, Any]:
+    timings = batch.column("timings")[0].as_py() or []
+    return {name: round(seconds, 4) for name, seconds in timings}

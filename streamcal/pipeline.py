@@ -1,0 +1,253 @@
+"""Files become exposures, exposures pairs, pairs rows: source, pairing, engine and sink joined in one loop.
+
+One thread owns the loop, the journal and the sinks. Whatever happens elsewhere (a hint that a file came, a job that
+ended, a signal) only wakes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any, Protocol
+
+import structlog
+
+from streamcal import requests
+from streamcal.errors import RetryLater
+from streamcal.intake import Intake
+from streamcal.journal import JournaledExposure
+from streamcal.ledger import Ledger
+from streamcal.measuring import Measuring
+from streamcal.pairing import Verdict, form_pair, judge
+from streamcal.paths import show_path
+from streamcal.records import Candidate, Disposition
+from streamcal.run import Run
+
+PORTION = 200  # exposures handled between two looks at everything else
+LONGEST_WAIT = 1.0  # s; requests and time limits are looked at this often
+WARNED = {Disposition.REJECTED, Disposition.ORPHAN}
+
+
+class Source(Protocol):
+    """A stream of files that have come to rest."""
+
+    def start(self) -> None:
+        """Begin to watch."""
+
+    def scan_once(self) -> Iterator[Candidate]:
+        """Give all files that are there now."""
+
+    def next_due(self) -> float:
+        """Return when there is something to do again, in seconds of the monotonic clock."""
+
+    def stop(self) -> None:
+        """End watching."""
+
+
+class Pipeline:
+    """The loop.
+
+    Parameters
+    ----------
+    source : Source
+        Files.
+    intake : Intake
+        Files become exposures.
+    measuring : Measuring
+        Pairs become rows.
+    ledger : Ledger
+        Dispositions become rows.
+    run : Run
+        What they share.
+
+    Attributes
+    ----------
+    paused_because : str
+        What is away, so that all waits; empty when nothing is.
+    rejected : int
+        Exposures that pairing rejected since the start.
+    on_turn : callable
+        Called on each turn of the loop, to show that it is alive.
+    """
+
+    def __init__(self, source: Source, intake: Intake, measuring: Measuring, ledger: Ledger, run: Run) -> None:
+        self._source = source
+        self._intake = intake
+        self._measuring = measuring
+        self._ledger = ledger
+        self._run = run
+        self._journal = run.journal
+        self.on_turn: Callable[[], None] = lambda: None
+        self._candidates: Iterator[Candidate] = iter(())
+        self._stopping = False
+        self._paused_until = float("-inf")
+        self.paused_because = ""
+        self.rejected = 0
+        self._log = structlog.get_logger("streamcal.pipeline")
+
+    def stop(self) -> None:
+        """End after what is in flight; may be called from a signal handler."""
+        self._stopping = True
+        self._run.wake.set()
+
+    def run(self) -> None:
+        """Watch until stopped."""
+        self._source.start()
+        try:
+            while not self._stopping:
+                self._turn(self._watch)
+                self._wait()
+            self._finish()
+        finally:
+            self._source.stop()
+
+    def run_once(self) -> None:
+        """Process what is there, in order of exposure id, then return."""
+        self._candidates = self._source.scan_once()
+        for step in (self._inspect_all, self._pair_all, self._measure_all, self._close_all):
+            while not self._stopping and not self._turn(step):
+                self._run.wake.wait(LONGEST_WAIT)
+        self._finish()
+
+    def _turn(self, step: Callable[[], bool]) -> bool:
+        """Do one step of the loop; when the output is away, wait and do it again later."""
+        self.on_turn()
+        if self._run.clock() < self._paused_until:
+            return False
+        try:
+            done = step()
+        except RetryLater as exc:
+            self._pause(exc)
+            return False
+        if self.paused_because:
+            self._log.info("resumed", after=self.paused_because)
+            self.paused_because = ""
+        return done
+
+    def _pause(self, reason: RetryLater) -> None:
+        self._paused_until = self._run.clock() + reason.after_seconds
+        if self.paused_because != str(reason):
+            self._log.error("paused", reason=str(reason), retry_seconds=reason.after_seconds)
+        self.paused_because = str(reason)
+
+    def _wait(self) -> None:
+        """Sleep until there is news, or the source has something to do and there is room for it."""
+        due = LONGEST_WAIT
+        if self._intake.in_flight < self._run.config.engine.queue_size and not self.paused_because:
+            due = min(self._source.next_due() - self._run.clock(), due)
+        self._run.wake.wait(max(due, 0.0))
+
+    def _watch(self) -> bool:
+        """Files, exposures, pairs, rows: one look at each."""
+        self._intake.collect()
+        self._intake.take(self._run.config.engine.queue_size)
+        self._intake.reject_overdue()
+        self._offer_exposures()
+        self._expire_exposures()
+        self._measuring.commit()
+        self._measuring.dispatch()
+        self._ledger.publish()
+        self._serve_requests()
+        return False
+
+    def _inspect_all(self) -> bool:
+        intake = self._intake
+        intake.collect()
+        room = self._run.config.engine.queue_size - intake.in_flight
+        if intake.submit(islice(self._candidates, max(room, 0))) or intake.in_flight:
+            return False
+        intake.reject_overdue(everything=True)
+        if intake.unsettled:  # some changed while they were read: look again at what the journal does not know
+            intake.unsettled = False
+            self._candidates = self._source.scan_once()
+            return False
+        return True
+
+    def _pair_all(self) -> bool:
+        while self._offer_exposures():
+            self.on_turn()
+        return True
+
+    def _measure_all(self) -> bool:
+        self._measuring.commit()
+        return not self._measuring.dispatch() and not self._measuring.in_flight
+
+    def _close_all(self) -> bool:
+        for exposure in self._journal.waiting_exposures():
+            self._orphan(exposure, "no partner among the files of this run")
+        return self._publish_all()
+
+    def _finish(self) -> None:
+        """Commit what is in flight and publish what became of everything, unless the output is away."""
+        for step in (self._drain, self._publish_all):
+            while not self._turn(step):
+                if self.paused_because:  # nothing is lost: the journal knows what is still to be done
+                    return
+                self._run.wake.wait(LONGEST_WAIT)
+
+    def _drain(self) -> bool:
+        self._measuring.commit()
+        return not self._measuring.in_flight
+
+    def _publish_all(self) -> bool:
+        while self._ledger.publish():
+            self.on_turn()
+        return True
+
+    # pairing
+
+    def _offer_exposures(self) -> int:
+        """Let pairing judge the exposures that are new; return how many there were."""
+        exposures = self._journal.new_exposures(PORTION)
+        for exposure in exposures:
+            self._offer(exposure)
+        if len(exposures) == PORTION:
+            self._run.wake.set()
+        return len(exposures)
+
+    def _offer(self, exposure: JournaledExposure) -> None:
+        journal = self._journal
+        with journal.transaction():
+            verdict = judge(exposure, self._run.config.pairing, journal)
+            first_extra = verdict.disposition == Disposition.EXTRA and not journal.has_extra(exposure.info)
+            if verdict.partner is None:
+                journal.set_disposition(exposure.number, verdict.disposition, verdict.reason)
+            else:
+                record = form_pair(verdict.partner.info, exposure.info)
+                numbers = {member.info.exposure_id: member.number for member in (verdict.partner, exposure)}
+                journal.add_pair(record, numbers[record.first.exposure_id], numbers[record.second.exposure_id])
+            older = journal.older_groups(exposure.info) if self._closes_groups(exposure) else []
+            for other in older:
+                self._orphan(other, "its group was closed by a newer one")
+        self.rejected += verdict.disposition == Disposition.REJECTED
+        self._report(exposure, verdict, warn=first_extra)
+
+    def _closes_groups(self, exposure: JournaledExposure) -> bool:
+        return self._run.config.pairing.close_on_newer_group and exposure.info.is_flat
+
+    def _expire_exposures(self) -> None:
+        timeout = self._run.config.pairing.orphan_timeout
+        for exposure in self._journal.overdue_exposures(self._run.wall_clock() - timeout, PORTION):
+            self._orphan(exposure, f"no partner came within {timeout:g} s")
+
+    def _orphan(self, exposure: JournaledExposure, reason: str) -> None:
+        verdict = Verdict(disposition=Disposition.ORPHAN, reason=reason)
+        self._journal.set_disposition(exposure.number, verdict.disposition, reason)
+        self._report(exposure, verdict)
+
+    def _report(self, exposure: JournaledExposure, verdict: Verdict, *, warn: bool = False) -> None:
+        info = exposure.info
+        values: dict[str, Any] = {"path": show_path(info.path), "disposition": verdict.disposition.value}
+        values |= {"exposure_id": info.exposure_id, "detector": info.detector}
+        if verdict.reason:
+            values["reason"] = verdict.reason
+        if verdict.partner is not None:
+            values["partner"] = verdict.partner.info.exposure_id
+        log = self._log.warning if warn or verdict.disposition in WARNED else self._log.info
+        log("exposure", **values)
+
+    def _serve_requests(self) -> None:
+        for request in requests.pending(self._run.config.state_folder / "requests"):
+            text = requests.apply(request, self._journal, self._orphan)
+            self._log.info("request", request=request.values, result=text)
+            request.remove()

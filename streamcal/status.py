@@ -1,0 +1,207 @@
+"""How a run is doing, told from its journal and heartbeat, whether the daemon is up or down."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from streamcal.errors import ConfigError, StateError
+from streamcal.lock import lock_owner
+from streamcal.paths import show_path
+
+LATEST = 5  # errors shown
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Status:
+    """How a run is doing.
+
+    Attributes
+    ----------
+    output : str
+        Folder of the results.
+    pid : int or None
+        Process of the daemon; None if it is down.
+    dispositions : dict of str to int
+        Exposures by what became of them.
+    pairs : dict of str to int
+        Pairs by state: ``ready`` (the backlog), ``done``, ``failed``.
+    rows : int
+        Committed rows.
+    pairs_last_hour : int
+        Pairs that ended within the last hour.
+    oldest_waiting : dict or None
+        The exposure that has waited longest for its partner: ``path``, ``seconds``.
+    failures, rejections : list of dict
+        The latest failed pairs (``pair_id``, ``exposures``, ``stage``, ``plugin``, ``error``, ``time``) and rejected
+        files (``path``, ``reason``, ``time``).
+    heartbeat : dict
+        What the daemon last told of itself.
+    """
+
+    output: str
+    pid: int | None
+    dispositions: dict[str, int]
+    pairs: dict[str, int]
+    rows: int
+    pairs_last_hour: int
+    oldest_waiting: dict[str, Any] | None
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    rejections: list[dict[str, Any]] = field(default_factory=list)
+    heartbeat: dict[str, Any] = field(default_factory=dict)
+
+
+def find_state(output: Path) -> Path:
+    """Return the state folder that belongs to an output folder.
+
+    Raises
+    ------
+    ConfigError
+        If the folder is not an output of streamcal.
+    """
+    path = output / "streamcal.json"
+    try:
+        return Path(json.loads(path.read_text())["state"])
+    except FileNotFoundError as exc:
+        msg = f"{output} is not an output of streamcal: {path} is not there"
+        raise ConfigError(msg) from exc
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        msg = f"{path} cannot be read: {exc}"
+        raise ConfigError(msg) from exc
+
+
+def open_journal(state: Path) -> sqlite3.Connection | None:
+    """Open the journal of a state folder for reading; None if there is none yet.
+
+    Raises
+    ------
+    StateError
+        If it is no journal, or damaged.
+    """
+    path = state / "journal.db"
+    if not path.exists():
+        return None
+    # a journal left by a crash is rolled back by whoever reads it first, which needs the right to write
+    mode = "ro" if lock_owner(state) else "rw"
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=10.0)
+        connection.execute("SELECT count(*) FROM tally").fetchone()
+    except sqlite3.Error as exc:
+        msg = f"journal {path} cannot be read: {exc}"
+        raise StateError(msg) from exc
+    return connection
+
+
+def read_status(output: Path) -> Status:
+    """Return how the run of an output folder is doing.
+
+    Raises
+    ------
+    ConfigError
+        If the folder is not an output of streamcal.
+    StateError
+        If the journal cannot be read.
+    """
+    state = find_state(output)
+    journal = open_journal(state)
+    tallies = dict(journal.execute("SELECT name, count FROM tally")) if journal else {}
+    status = Status(
+        output=str(output),
+        pid=lock_owner(state),
+        dispositions=_with_prefix(tallies, "disposition:"),
+        pairs=_with_prefix(tallies, "pair:"),
+        rows=_count_rows(journal),
+        pairs_last_hour=_count_recent(journal),
+        oldest_waiting=_oldest_waiting(journal),
+        failures=_failures(journal),
+        rejections=_rejections(journal),
+        heartbeat=_read_heartbeat(state),
+    )
+    if journal:
+        journal.close()
+    return status
+
+
+def list_files(output: Path) -> Iterator[dict[str, str]]:
+    """Yield each input file with what became of it, in the order in which they came.
+
+    Yields
+    ------
+    dict
+        ``path``, ``detector``, ``exposure_id``, ``disposition``, ``reason``, ``pair_id``.
+
+    Raises
+    ------
+    ConfigError
+        If the folder is not an output of streamcal.
+    StateError
+        If the journal cannot be read.
+    """
+    journal = open_journal(find_state(output))
+    if journal is None:
+        return
+    sql = "SELECT path, detector, exposure_id, disposition, reason, pair_id FROM exposure ORDER BY number"
+    names = ("path", "detector", "exposure_id", "disposition", "reason", "pair_id")
+    for path, *rest in journal.execute(sql):
+        yield dict(zip(names, (show_path(path), *rest), strict=True))
+    journal.close()
+
+
+def _with_prefix(tallies: dict[str, int], prefix: str) -> dict[str, int]:
+    return {name.removeprefix(prefix): count for name, count in tallies.items() if name.startswith(prefix) and count}
+
+
+def _count_rows(journal: sqlite3.Connection | None) -> int:
+    if journal is None:
+        return 0
+    sql = "SELECT coalesce(sum(row_count), 0) FROM segment WHERE table_name = 'measurements'"
+    return int(journal.execute(sql).fetchone()[0])
+
+
+def _count_recent(journal: sqlite3.Connection | None) -> int:
+    if journal is None:
+        return 0
+    # pairs end nearly in the order of their numbers: look at the latest only, however long the history
+    sql = "SELECT count(*) FROM (SELECT ended_at FROM pair ORDER BY number DESC LIMIT 100000) WHERE ended_at > ?"
+    return int(journal.execute(sql, (time.time() - 3600,)).fetchone()[0])
+
+
+def _oldest_waiting(journal: sqlite3.Connection | None) -> dict[str, Any] | None:
+    sql = "SELECT path, arrived_at FROM exposure WHERE disposition = 'waiting' ORDER BY arrived_at LIMIT 1"
+    row = journal.execute(sql).fetchone() if journal else None
+    return {"path": show_path(row[0]), "seconds": round(max(time.time() - row[1], 0.0), 1)} if row else None
+
+
+def _failures(journal: sqlite3.Connection | None) -> list[dict[str, Any]]:
+    if journal is None:
+        return []
+    sql = """
+        SELECT pair.pair_id, first.exposure_id || '+' || second.exposure_id, stage, plugin, error, ended_at
+        FROM pair JOIN exposure first ON first.number = pair.first JOIN exposure second ON second.number = pair.second
+        WHERE state = 'failed' ORDER BY pair.number DESC LIMIT ?
+    """
+    names = ("pair_id", "exposures", "stage", "plugin", "error", "time")
+    return [dict(zip(names, row, strict=True)) for row in journal.execute(sql, (LATEST,))]
+
+
+def _rejections(journal: sqlite3.Connection | None) -> list[dict[str, Any]]:
+    if journal is None:
+        return []
+    sql = """
+        SELECT path, reason, arrived_at FROM exposure WHERE disposition = 'rejected' ORDER BY arrived_at DESC LIMIT ?
+    """
+    rows = journal.execute(sql, (LATEST,))
+    return [{"path": show_path(path), "reason": reason, "time": time_} for path, reason, time_ in rows]
+
+
+def _read_heartbeat(state: Path) -> dict[str, Any]:
+    try:
+        values = json.loads((state / "heartbeat.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
