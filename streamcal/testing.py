@@ -315,20 +315,26 @@ class ListSink:
         """Do nothing: memory holds no torn writes."""
 
     def append(self, batch: Any, *, key: str, record: Callable[[Any, int], object]) -> int:
-        """Keep a batch, and call ``record(connection, seq)`` in the same transaction.
+        """Keep a batch, and call ``record(connection, seq)`` in the same transaction; a key that is there is kept.
 
         Returns
         -------
         int
-            Its ``seq``.
+            The ``seq`` of the batch with this key.
         """
         if self._failures:
             raise self._failures.pop(0)
+        known = [name for name, _ in self.batches]
+        if key in known:
+            return known.index(key) + 1
         seq = self.next_seq
         with self._transactions.transaction() as connection:
             record(connection, seq)
         self.batches.append((key, batch))
         return seq
+
+    def tick(self) -> None:
+        """Do nothing: there are no segments to seal."""
 
     def close(self) -> None:
         """Note that it was called."""

@@ -220,6 +220,14 @@ def test_sink_keeps_batches_with_their_record(database):
     assert sink.next_seq == 3
 
 
+def test_sink_keeps_a_key_once(database):
+    """The same key again changes nothing and gives the number that it has."""
+    sink = ListSink(database)
+    assert [sink.append(batch, key=key, record=insert) for key, batch in (("p", 1), ("q", 2), ("p", 3))] == [1, 2, 1]
+    assert sink.batches == [("p", 1), ("q", 2)]
+    assert database.rows() == [(1,), (2,)]
+
+
 def test_sink_keeps_nothing_when_the_record_fails(database):
     """Batch and record are one."""
     sink = ListSink(database)
