@@ -10,7 +10,7 @@ import pytest
 from astropy.io import fits
 
 from streamcal.instruments import Instrument, load_instrument
-from streamcal.instruments.identify import inspect_file
+from streamcal.instruments.inspect import inspect_file
 from streamcal.records import ExposureInfo, FileStat
 from streamcal.source.whole import Limits
 

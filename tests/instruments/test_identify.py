@@ -13,7 +13,8 @@ import pytest
 from astropy.io import fits
 
 from streamcal.errors import ExposureError, FileChanged, NotWhole
-from streamcal.instruments.identify import identify, inspect_file, why_not_flat
+from streamcal.instruments.identify import identify, why_not_flat
+from streamcal.instruments.inspect import inspect_file
 from streamcal.records import FileStat
 
 STAT = FileStat(size=1, mtime_ns=2, inode=3, device=4)
