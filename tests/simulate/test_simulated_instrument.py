@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from streamcal.instruments import load_instrument
-from streamcal.instruments.identify import inspect_file
+from streamcal.instruments.inspect import inspect_file
 from streamcal.instruments.read import read_exposure
 from streamcal.records import ExposureInfo, FileStat
 from streamcal.simulate import DEFAULT_CAMERA, plan_run, simulate_run
