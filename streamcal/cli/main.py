@@ -148,9 +148,12 @@ def tail(
     as_json: JsonOption = False,
 ) -> None:
     """Show the latest rows, live with --follow."""
-    from streamcal.cli.tail import show_rows
+    from streamcal.cli.tail import RowPrinter, show_following, show_latest
 
-    show_rows(output, follow=follow, n_rows=n_rows, columns=columns or [], timeout=timeout, as_json=as_json)
+    printer = RowPrinter(columns or [], as_json=as_json)
+    start = show_latest(output, n_rows, columns or [], printer)
+    if follow:
+        show_following(output, start, timeout, printer)
 
 
 @app.command()
@@ -219,3 +222,31 @@ def plugins(
     from streamcal.cli.plugins import show_plugins
 
     show_plugins(config, folders or [], as_json=as_json)
+
+
+@app.command()
+def simulate(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the exposures are written; made if needed.")],
+    pairs: Annotated[int, typer.Option(min=1, help="Number of levels, a pair each.")] = 20,
+    lowest: Annotated[float, typer.Option(help="Lowest level (e-).")] = 200.0,
+    rows: Annotated[int, typer.Option(min=1, help="Rows of an amplifier.")] = 512,
+    columns: Annotated[int, typer.Option(min=1, help="Columns of an amplifier.")] = 256,
+    flats_per_level: Annotated[int, typer.Option(min=1, help="Exposures at each level.")] = 2,
+    biases: Annotated[int, typer.Option(min=0, help="Bias exposures before the flats.")] = 0,
+    detectors: Annotated[list[str] | None, typer.Option("--detector", help="Detector; may be repeated.")] = None,
+    first_id: Annotated[int, typer.Option(min=0, help="Id of the first exposure.")] = 1,
+    run_id: Annotated[str, typer.Option(help="RUNID in the headers, and start of the file names.")] = "SIM0001",
+    seed: Annotated[int, typer.Option(help="Seed of the random numbers.")] = 1,
+    order: Annotated[str, typer.Option(help="paired, interleaved or shuffled.")] = "paired",
+    style: Annotated[str, typer.Option(help="How files come: rename, direct or slow.")] = "rename",
+    suffix: Annotated[str, typer.Option(help=".fits, .fits.fz or .fits.gz.")] = ".fits",
+    interval: Annotated[float, typer.Option(min=0, help="Pause after each file (s), as a camera would.")] = 0.0,
+) -> None:
+    """Write flats of known truth, at once or as a camera would; the truth is in truth.json."""
+    from streamcal.cli.simulate import write_flats
+
+    names = tuple(detectors or ("S00",))
+    options: dict[str, Any] = {"flats_per_level": flats_per_level, "biases": biases, "detectors": names}
+    options |= {"first_id": first_id, "run_id": run_id, "seed": seed, "order": order, "style": style}
+    options |= {"suffix": suffix, "interval_seconds": interval}
+    typer.echo(write_flats(folder, pairs=pairs, shape=(rows, columns), lowest=lowest, **options))

@@ -3,23 +3,54 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from streamcal.cli.tables import format_json, format_row, make_table
 from streamcal.errors import ConfigError
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+
+class RowPrinter:
+    """Prints rows as they come, as a table or as lines of JSON.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Columns to show; none: the usual ones of a table, all in JSON.
+    as_json : bool
+        A line of JSON a row.
+    """
+
+    def __init__(self, columns: Sequence[str], *, as_json: bool) -> None:
+        self._columns = columns
+        self._as_json = as_json
+        self._headed = False
+
+    def show(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Print rows."""
+        if self._as_json:
+            for row in rows:
+                typer.echo(format_json({name: row[name] for name in self._columns} if self._columns else row))
+        else:
+            self._show_table(rows)
+        sys.stdout.flush()
+
+    def _show_table(self, rows: Sequence[dict[str, Any]]) -> None:
+        from rich.console import Console
+
+        table = make_table(self._columns)
+        table.show_header = not self._headed
+        self._headed = True
+        for row in rows:
+            table.add_row(*format_row(row, self._columns))
+        Console(soft_wrap=not sys.stdout.isatty()).print(table)
 
 
-def show_rows(
-    output: Path, *, follow: bool, n_rows: int, columns: Sequence[str], timeout: float | None, as_json: bool
-) -> None:
-    """Print the latest rows and, with ``follow``, those that come.
+def show_latest(output: Path, n_rows: int, columns: Sequence[str], printer: RowPrinter) -> int:
+    """Print the latest rows; return the number of the row that comes next.
 
     Raises
     ------
@@ -28,49 +59,21 @@ def show_rows(
     """
     from streamcal import results
 
-    latest = _latest(output, n_rows)
-    _check_columns(columns, latest)
-    begin = results.count_rows(output)
-    _print_rows(latest.to_pylist(), columns, as_json=as_json)
-    if not follow:
-        return
-    try:
-        for _, batch in results.follow(output, start=begin, timeout=timeout):
-            _print_rows(batch.to_pylist(), columns, as_json=as_json, headings=False)
-    except KeyboardInterrupt:
-        return
-
-
-def _latest(output: Path, n_rows: int) -> pa.Table:
-    from streamcal import results
-
     table = results.read(output)
-    return table.slice(max(table.num_rows - n_rows, 0))
-
-
-def _check_columns(columns: Iterable[str], table: pa.Table) -> None:
     for name in columns:
         if table.num_columns and name not in table.column_names:
             msg = f"--column {name!r} does not exist, known: {', '.join(table.column_names)}"
             raise ConfigError(msg)
+    printer.show(table.slice(max(table.num_rows - n_rows, 0)).to_pylist())
+    return int(table.num_rows)
 
 
-def _print_rows(
-    rows: Sequence[dict[str, Any]], columns: Sequence[str], *, as_json: bool, headings: bool = True
-) -> None:
-    if as_json:
-        for row in rows:
-            typer.echo(format_json({name: row[name] for name in columns} if columns else row))
-    else:
-        _print_table(rows, columns, headings=headings)
-    sys.stdout.flush()
+def show_following(output: Path, start: int, timeout: float | None, printer: RowPrinter) -> None:
+    """Print rows as they come, until interrupted or none has come for so many seconds."""
+    from streamcal import results
 
-
-def _print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str], *, headings: bool) -> None:
-    from rich.console import Console
-
-    table = make_table(columns)
-    table.show_header = headings
-    for row in rows:
-        table.add_row(*format_row(row, columns))
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+    try:
+        for _, batch in results.follow(output, start=start, timeout=timeout):
+            printer.show(batch.to_pylist())
+    except KeyboardInterrupt:
+        return

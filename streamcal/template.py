@@ -1,0 +1,98 @@
+"""A commented configuration to start from, written from the configuration's own description."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from streamcal.config import Config
+
+WIDTH = 100
+
+HEADER = """\
+# A run of streamcal. Keys that are commented out show their defaults.
+# Check it:  streamcal check {name}
+# Run it:    streamcal run {name}
+"""
+
+
+def write_template(values: Mapping[str, Any], stages: Mapping[str, type[BaseModel]], name: str) -> str:
+    """Return the text of a configuration in which every key is explained.
+
+    Parameters
+    ----------
+    values : mapping
+        Values that are set, nested as in the file; all other keys are commented out, with their defaults.
+    stages : mapping of str to type
+        Settings models of the stages to explain, in order.
+    name : str
+        File name for the heading.
+
+    Returns
+    -------
+    str
+        TOML text; `streamcal.config.parse_config` accepts it.
+    """
+    lines = [HEADER.format(name=name)]
+    lines += _write_key("instrument", Config.model_fields["instrument"], values)
+    for key, field in Config.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            lines += _write_table(key, field.annotation, values.get(key, {}))
+        elif key == "stages":
+            for stage, model in stages.items():
+                lines += _write_table(f"stages.{stage}", model, values.get("stages", {}).get(stage, {}))
+    return "\n".join(lines)
+
+
+def _write_table(name: str, model: type[BaseModel], values: Mapping[str, Any]) -> Iterator[str]:
+    yield f"[{name}]"
+    if model.__doc__:
+        yield from _comment(model.__doc__.strip().splitlines()[0])
+    yield ""
+    for key, field in model.model_fields.items():
+        yield from _write_key(key, field, values)
+
+
+def _write_key(key: str, field: FieldInfo, values: Mapping[str, Any]) -> Iterator[str]:
+    yield from _comment(field.description or "")
+    default = field.get_default(call_default_factory=True)
+    if key in values:
+        yield f"{key} = {write_value(values[key])}"
+    elif default is None or default is PydanticUndefined:
+        yield f"# {key} ="
+    else:
+        yield f"# {key} = {write_value(default)}"
+    yield ""
+
+
+def _comment(text: str) -> Iterator[str]:
+    yield from textwrap.wrap(text, WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+
+
+def write_value(value: Any) -> str:
+    """Return a value as TOML.
+
+    Raises
+    ------
+    TypeError
+        If TOML has no such value.
+    """
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json", exclude_none=True)
+    if isinstance(value, bool | str | PurePath):
+        return json.dumps(value if isinstance(value, bool) else str(value), ensure_ascii=False)
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(str(key))} = {write_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(write_value(item) for item in value) + "]"
+    msg = f"value must be one that TOML has, got {value!r}"
+    raise TypeError(msg)
