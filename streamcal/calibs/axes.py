@@ -1,0 +1,65 @@
+"""The one place where ``[target, source]`` (Python) and ``[source][target]`` (files) are turned into each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+AXES_KEY = "CROSSTALK_AXES"
+FILE_AXES = "source,target"
+PYTHON_AXES = "target,source"
+
+
+def from_file(values: ArrayLike, n_amp: int, name: str, dtype: type, axes: str = FILE_AXES) -> NDArray[Any]:
+    """Return a matrix of a file as ``[target, source]``.
+
+    Parameters
+    ----------
+    values : array_like
+        ``n_amp ** 2`` numbers in C order, flat or nested.
+    n_amp : int
+        Number of amplifiers.
+    name : str
+        What the file calls it, for the error.
+    dtype : type
+        Element type of the result.
+    axes : {"source,target", "target,source"}
+        How the file lays the matrix out; what is deployed is ``"source,target"``.
+
+    Returns
+    -------
+    (n_amp, n_amp) ndarray
+        Rows are targets, columns are sources; an own copy.
+
+    Raises
+    ------
+    ValueError
+        If the number of values is not ``n_amp ** 2`` or the axes are unknown.
+    """
+    if axes not in (FILE_AXES, PYTHON_AXES):
+        msg = f"{AXES_KEY} must be {FILE_AXES!r} or {PYTHON_AXES!r}, got {axes!r}"
+        raise ValueError(msg)
+    flat: NDArray[Any] = np.array(values, dtype=dtype).ravel()
+    if flat.size != n_amp**2:
+        msg = f"{name} must hold {n_amp} x {n_amp} values, got {flat.size}"
+        raise ValueError(msg)
+    matrix = flat.reshape(n_amp, n_amp)
+    return matrix.T.copy() if axes == FILE_AXES else matrix
+
+
+def to_file(matrix: NDArray[Any]) -> NDArray[Any]:
+    """Return a ``[target, source]`` matrix as files hold it.
+
+    Parameters
+    ----------
+    matrix : (n_amp, n_amp) ndarray
+        Rows are targets, columns are sources.
+
+    Returns
+    -------
+    (n_amp ** 2,) ndarray
+        C order of ``[source][target]``.
+    """
+    return np.asarray(matrix).T.ravel()

@@ -1,0 +1,357 @@
+"""What all calibrations share: metadata, choice of the class by what a file says, files."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+
+from streamcal.calibs import tables, tagged_yaml
+from streamcal.records import Exposure
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+IDENTITY_KEYS: dict[str, tuple[str, ...]] = {  # metadata key: other names it goes by, in metadata and in dicts
+    "INSTRUME": ("instrument",),
+    "RAFTNAME": ("raftName",),
+    "SLOTNAME": ("slotName",),
+    "DETECTOR": ("detectorId",),
+    "DETECTOR_NAME": ("DET_NAME", "detectorName"),
+    "DETECTOR_SERIAL": ("DET_SER", "detectorSerial"),
+    "FILTER": ("filterName",),
+    "CALIB_ID": ("calibId",),
+    "SEQFILE": ("seqfile",),
+    "SEQNAME": ("seqname",),
+    "SEQCKSUM": ("seqcksum",),
+}
+YAML_ENDINGS = (".yaml", ".yml")
+
+
+class Calib(ABC):
+    """A calibration: metadata, and content that subclasses add.
+
+    Parameters
+    ----------
+    log : logger, optional
+        Has ``warning(text)``; default: ``logging.getLogger("streamcal.calibs")``.
+
+    Attributes
+    ----------
+    required_attributes : frozenset of str
+        Attributes that make up the content: what is compared, and must be there.
+    log : logger
+        Where warnings go.
+    """
+
+    obstype: ClassVar[str]
+    schema: ClassVar[str]
+    version: ClassVar[float]
+    calib_class: ClassVar[str]
+    required_attributes: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, *, log: Any = None) -> None:
+        self.log = log or logging.getLogger("streamcal.calibs")
+        self._metadata: dict[str, Any] = {}
+
+    def __eq__(self, other: object) -> bool:
+        """Compare content, NaN equal to NaN, and metadata."""
+        if not isinstance(other, Calib) or type(self) is not type(other):
+            return NotImplemented
+        mine, theirs = ([getattr(calib, name) for name in sorted(self.required_attributes)] for calib in (self, other))
+        return all(map(_same, mine, theirs)) and self._metadata == other._metadata
+
+    __hash__ = None  # type: ignore[assignment]  # mutable
+
+    @abstractmethod
+    def _content_metadata(self) -> dict[str, Any]:
+        """Return what the metadata say of the content."""
+
+    @classmethod
+    @abstractmethod
+    def from_dict(cls, dictionary: Mapping[str, Any]) -> Self:
+        """Build from a dict with the peer's keys."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Return a dict of plain values with the peer's keys."""
+
+    @classmethod
+    @abstractmethod
+    def from_table(cls, table_list: Sequence[Table]) -> Self:
+        """Build from the peer's tables."""
+
+    @abstractmethod
+    def to_table(self) -> list[Table]:
+        """Return the peer's tables."""
+
+    def get_metadata(self) -> dict[str, Any]:
+        """Return the metadata themselves: what is changed in them is changed here."""
+        return self._metadata
+
+    def set_metadata(self, metadata: Mapping[str, Any]) -> None:
+        """Replace the metadata by a copy of these, completed by what this class always says.
+
+        Parameters
+        ----------
+        metadata : mapping
+            Keys become upper case, None becomes "".
+        """
+        self._metadata = {}
+        self.update_metadata(**copy.deepcopy(dict(metadata)))
+
+    def update_metadata(self, set_date: bool = False, **keywords: Any) -> None:
+        """Bring the metadata up to date with the content.
+
+        Parameters
+        ----------
+        set_date : bool
+            Also set ``CALIBDATE``, ``CALIB_CREATION_DATE`` and ``CALIB_CREATION_TIME`` to now (UTC).
+        **keywords
+            Further entries. Keys become upper case, None becomes "".
+        """
+        if set_date:
+            now = datetime.now(UTC).replace(tzinfo=None)
+            self._metadata["CALIBDATE"] = now.isoformat()
+            self._metadata["CALIB_CREATION_DATE"] = now.date().isoformat()
+            self._metadata["CALIB_CREATION_TIME"] = now.time().isoformat()
+        entries = {key.upper(): _plain(value) for key, value in (self._metadata | keywords).items()}
+        entries = dict.fromkeys(IDENTITY_KEYS, "") | entries
+        entries |= {"DET_NAME": entries["DETECTOR_NAME"], "DET_SER": entries["DETECTOR_SERIAL"]}
+        entries |= {"OBSTYPE": self.obstype, "CALIBCLS": self.calib_class}
+        entries |= {f"{self.obstype}_SCHEMA": self.schema, f"{self.obstype}_VERSION": self.version}
+        self._metadata.clear()  # the same dict: get_metadata is live
+        self._metadata.update(sorted((entries | self._content_metadata()).items()))
+
+    def update_metadata_from_exposures(self, exposures: Iterable[Exposure]) -> None:
+        """Note of which exposures this calibration is made, and what their headers agree on.
+
+        ``CPP_INPUT_n``, ``CPP_INPUT_DATE_n`` (MJD, TAI) and ``CPP_INPUT_EXPT_n`` (s) name the exposures; instrument,
+        detector, ``FILTER``, ``RAFTNAME``, ``SLOTNAME`` and the sequencer's ``SEQFILE``, ``SEQNAME``, ``SEQCKSUM``
+        are taken over. Where exposures differ in one of the latter the first counts, with a warning.
+
+        Parameters
+        ----------
+        exposures : iterable of Exposure
+            All of one instrument and detector.
+
+        Raises
+        ------
+        ValueError
+            If they are of different instruments or detectors.
+        """
+        entries: dict[str, Any] = {}
+        for n, exposure in enumerate(exposures):
+            info = exposure.info
+            own = {key: exposure.header[key] for key in IDENTITY_KEYS if key in exposure.header}
+            own |= {"INSTRUME": info.instrument, "DETECTOR_NAME": info.detector}
+            for key, value in own.items():
+                self._agree(key, entries.setdefault(key, value), value)
+            entries[f"CPP_INPUT_{n}"] = info.exposure_id
+            times = {f"CPP_INPUT_DATE_{n}": info.mjd_start, f"CPP_INPUT_EXPT_{n}": info.exposure_time}
+            entries |= {key: value for key, value in times.items() if np.isfinite(value)}
+        self.update_metadata(**entries)
+
+    def _agree(self, key: str, first: Any, value: Any) -> None:
+        if first == value:
+            return
+        msg = f"exposures differ in {key}: {first!r} and {value!r}"
+        if key in {"INSTRUME", "DETECTOR_NAME"}:
+            raise ValueError(msg)
+        self.log.warning(msg)
+
+    def calib_info_from_dict(self, dictionary: Mapping[str, Any]) -> None:
+        """Take metadata and identity from a dict, under any of the names they go by.
+
+        Parameters
+        ----------
+        dictionary : mapping
+            ``metadata`` and, in older files, entries such as ``detectorName`` beside it.
+
+        Raises
+        ------
+        ValueError
+            If it holds a calibration of another kind.
+        """
+        metadata = dict(dictionary.get("metadata") or {})
+        found = metadata.get("OBSTYPE", dictionary.get("OBSTYPE", self.obstype))
+        if str(found).upper() != self.obstype:
+            msg = f"OBSTYPE must be {self.obstype!r}, got {found!r}"
+            raise ValueError(msg)
+        for key, aliases in IDENTITY_KEYS.items():
+            found = [place.get(name) for name in (key, *aliases) for place in (metadata, dictionary)]
+            metadata[key] = next((value for value in found if value not in {None, ""}), "")
+        self.set_metadata(metadata)
+
+    @staticmethod
+    def determine_calib_class(metadata: Mapping[str, Any], message: str = "the metadata") -> type[Calib]:
+        """Return the class that reads a calibration with these metadata.
+
+        Nothing is imported because a file names it: the choice is among the classes there are.
+
+        Parameters
+        ----------
+        metadata : mapping
+            ``OBSTYPE`` and ``CALIBCLS`` are looked at; the first that is there decides.
+        message : str
+            What the metadata belong to, for the error.
+
+        Raises
+        ------
+        ValueError
+            If no class beyond the base class fits.
+        """
+        obstype, name = str(metadata.get("OBSTYPE") or ""), str(metadata.get("CALIBCLS") or "")
+        for known in Calib.__subclasses__():
+            if obstype.upper() == known.obstype or (not obstype and name.endswith(f".{known.__name__}")):
+                return known
+        choices = ", ".join(known.obstype for known in Calib.__subclasses__())
+        msg = f"{message}: OBSTYPE must be one of {choices}, got {obstype!r} (CALIBCLS {name!r})"
+        raise ValueError(msg)
+
+    @classmethod
+    def read_fits(cls, filename: str | os.PathLike[str]) -> Self:
+        """Read a FITS file.
+
+        Called on `Calib` it returns the class that the file names, called on a subclass only that one.
+
+        Parameters
+        ----------
+        filename : path-like
+            The file.
+
+        Raises
+        ------
+        ValueError
+            If it holds another kind of calibration, or one that is incomplete; file and fault are named.
+        """
+        path = Path(filename)
+        try:
+            content = tables.read_fits_tables(path)
+            return cls._choose(content[0].meta).from_table(content)
+        except ValueError as exc:
+            msg = f"{path}: {exc}"
+            raise ValueError(msg) from exc
+
+    def write_fits(self, filename: str | os.PathLike[str]) -> None:
+        """Write a FITS file, replacing an older one.
+
+        Parameters
+        ----------
+        filename : path-like
+            The file.
+
+        Raises
+        ------
+        ValueError
+            If a header cannot hold one of the metadata.
+        """
+        tables.write_fits_tables(Path(filename), self.to_table())
+
+    @classmethod
+    def read_text(cls, filename: str | os.PathLike[str]) -> Self:
+        """Read a text file, ECSV or YAML by its ending.
+
+        Parameters
+        ----------
+        filename : path-like
+            Ends in ``.ecsv``, ``.yaml`` or ``.yml``.
+
+        Raises
+        ------
+        ValueError
+            If it ends otherwise, holds another kind of calibration, or one that is incomplete.
+        """
+        path = Path(filename)
+        kind = _text_format(path)
+        try:
+            if kind == "ecsv":
+                table = tables.read_ecsv_table(path)
+                return cls._choose(table.meta).from_table([table])
+            dictionary = tagged_yaml.load_mapping(path.read_text(encoding="utf-8"))
+            return cls._choose(dictionary.get("metadata") or dictionary).from_dict(dictionary)
+        except ValueError as exc:
+            msg = f"{path}: {exc}"
+            raise ValueError(msg) from exc
+
+    def write_text(self, filename: str | os.PathLike[str], format: Literal["auto", "ecsv", "yaml"] = "auto") -> str:  # noqa: A002 - the peer's name
+        """Write a text file, replacing an older one.
+
+        Parameters
+        ----------
+        filename : path-like
+            The file.
+        format : {"auto", "ecsv", "yaml"}
+            ``auto`` goes by the ending; otherwise the ending is set to the format.
+
+        Returns
+        -------
+        str
+            The name used.
+
+        Raises
+        ------
+        ValueError
+            If ending or format are others, or ECSV cannot hold the content.
+        """
+        path = Path(filename)
+        if format not in {"auto", "ecsv", "yaml"}:
+            msg = f"format must be 'auto', 'ecsv' or 'yaml', got {format!r}"
+            raise ValueError(msg)
+        if format != "auto" and not (path.suffix and _ending_fits(path, format)):
+            path = path.with_suffix(f".{format}")
+        if _text_format(path) == "yaml":
+            path.write_text(tagged_yaml.dump_mapping(self.to_dict()), encoding="utf-8")
+            return str(path)
+        table, *others = self.to_table()
+        if others:
+            msg = f"{path}: ECSV holds one table and cannot hold inter-chip coefficients; write FITS or YAML"
+            raise ValueError(msg)
+        tables.write_ecsv_table(path, table)
+        return str(path)
+
+    @classmethod
+    def _choose(cls, metadata: Mapping[str, Any]) -> type[Self]:
+        if cls is not Calib:
+            return cls
+        return Calib.determine_calib_class(metadata)  # type: ignore[return-value]  # a subclass of Calib is one
+
+
+def _text_format(path: Path) -> Literal["ecsv", "yaml"]:
+    ending = path.suffix.lower()
+    if ending == ".ecsv":
+        return "ecsv"
+    if ending in YAML_ENDINGS:
+        return "yaml"
+    msg = f"{path}: the name must end in .ecsv, .yaml or .yml"
+    raise ValueError(msg)
+
+
+def _ending_fits(path: Path, kind: str) -> bool:
+    return path.suffix.lower() in (YAML_ENDINGS if kind == "yaml" else (".ecsv",))
+
+
+def _plain(value: Any) -> Any:
+    """Return what every format can hold: no None, no numpy scalars, lists for tuples and arrays."""
+    if value is None:
+        return ""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _same(first: Any, second: Any) -> bool:
+    """Compare attributes: arrays with NaN equal to NaN, dicts of arrays, plain values."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(_same(first[key], second[key]) for key in first)
+    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
+        floats = first.dtype.kind == "f" and second.dtype.kind == "f"
+        return bool(np.array_equal(first, second, equal_nan=floats))
+    return bool(first == second)

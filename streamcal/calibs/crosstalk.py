@@ -1,0 +1,429 @@
+"""`CrosstalkCalib`: the coefficients of a detector, their files, and their subtraction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from streamcal.calibs import axes, formats
+from streamcal.calibs.calib import Calib
+from streamcal.calibs.coefficients import Coefficients, Units, pixel_scale
+from streamcal.calibs.coupling import orient
+from streamcal.calibs.detector import Detector
+from streamcal.calibs.formats import MATRICES
+from streamcal.calibs.gains import Gains
+from streamcal.calibs.subtract import (
+    Background,
+    SubtractOptions,
+    copy_exposure,
+    mask_bits,
+    median_level,
+    subtract_exposure,
+)
+from streamcal.calibs.validate import validate_content, validate_identity
+from streamcal.records import Exposure
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+
+class CrosstalkCalib(Calib):
+    """Crosstalk between the amplifiers of a detector, and onto it from other detectors.
+
+    Every matrix is ``[target, source]``: ``coeffs[i, j]`` times a pixel of amplifier ``j`` is what amplifier ``i``
+    shows too much in the pixel that is read at the same time. Files and dicts are ``[source][target]``, see
+    `streamcal.calibs.axes`.
+
+    Parameters
+    ----------
+    detector : Detector, optional
+        Sets the number of amplifiers and the identity.
+    n_amp : int
+        Number of amplifiers where no detector is given.
+    log : logger, optional
+        Has ``warning(text)``.
+
+    Attributes
+    ----------
+    has_crosstalk : bool
+        Whether there is anything to subtract.
+    n_amp : int
+        Number of amplifiers.
+    crosstalk_shape : tuple of int
+        ``(n_amp, n_amp)``.
+    crosstalk_ratios_units : {"adu", "electron"}
+        Unit of the pixels for which the coefficients hold.
+    coeffs, coeff_err : (n_amp, n_amp) ndarray of float64
+        Linear coefficients and their errors, dimensionless.
+    coeff_num : (n_amp, n_amp) ndarray of int64
+        Number of pixels that each was measured on; 0: not said.
+    coeff_valid : (n_amp, n_amp) ndarray of bool
+        As stored. See `usable` for what is used.
+    coeffs_sqr, coeff_err_sqr : (n_amp, n_amp) ndarray of float64
+        Quadratic coefficients and their errors, per ``crosstalk_ratios_units`` of the source.
+    amp_gain_ratios : (n_amp, n_amp) ndarray of float64
+        Gain of the target over gain of the source; 0: unknown.
+    fit_gains : (n_amp,) ndarray of float64
+        Gains used in the measurement, e-/ADU; 0: unknown.
+    inter_chip : dict of str to (n_amp, n_amp) ndarray of float64
+        Linear coefficients by name of the source detector, ``[target, source]``.
+    """
+
+    obstype: ClassVar[str] = "CROSSTALK"
+    schema: ClassVar[str] = "Gen3 Crosstalk"
+    version: ClassVar[float] = 1.2
+    calib_class: ClassVar[str] = "lsst.ip.isr.crosstalk.CrosstalkCalib"
+    required_attributes: ClassVar[frozenset[str]] = frozenset(
+        {*MATRICES, "has_crosstalk", "n_amp", "crosstalk_shape", "crosstalk_ratios_units", "fit_gains", "inter_chip"}
+    )
+
+    coeffs: NDArray[np.float64]
+    coeff_err: NDArray[np.float64]
+    coeff_num: NDArray[np.int64]
+    coeff_valid: NDArray[np.bool_]
+    coeffs_sqr: NDArray[np.float64]
+    coeff_err_sqr: NDArray[np.float64]
+    amp_gain_ratios: NDArray[np.float64]
+
+    def __init__(self, detector: Detector | None = None, n_amp: int = 0, *, log: Any = None) -> None:
+        super().__init__(log=log)
+        self.n_amp = n_amp if detector is None else detector.n_amp
+        self.crosstalk_shape = (self.n_amp, self.n_amp)
+        self.has_crosstalk = False
+        self.crosstalk_ratios_units: str = "adu"
+        for name, (_, _, dtype, default) in MATRICES.items():
+            setattr(self, name, np.full(self.crosstalk_shape, default, dtype))
+        self.fit_gains = np.zeros(self.n_amp)
+        self.inter_chip: dict[str, NDArray[np.float64]] = {}
+        self.update_metadata(**_identity(detector))
+
+    @classmethod
+    def from_detector(
+        cls, detector: Detector, coeff_vector: ArrayLike | None = None, coeff_sqr_vector: ArrayLike | None = None
+    ) -> Self:
+        """Build from a detector description.
+
+        Parameters
+        ----------
+        detector : Detector
+            Whose gains, where it knows them, become ``fit_gains``.
+        coeff_vector, coeff_sqr_vector : array_like, optional
+            ``n_amp ** 2`` coefficients, flat in C order or nested, ``[target, source]``. Without the first there is
+            no crosstalk.
+
+        Raises
+        ------
+        ValueError
+            If their number is not ``n_amp ** 2``.
+        """
+        calib = cls(detector)
+        for name, vector in (("coeffs", coeff_vector), ("coeffs_sqr", coeff_sqr_vector)):
+            if vector is not None:
+                setattr(calib, name, axes.from_file(vector, calib.n_amp, name, float, axes.PYTHON_AXES))
+                calib.has_crosstalk = True
+        calib.fit_gains = np.nan_to_num(np.array(list(detector.gains.values()), float))
+        calib.update_metadata()
+        return calib
+
+    @classmethod
+    def from_dict(cls, dictionary: Mapping[str, Any]) -> Self:
+        """Build from a dict with the peer's keys; matrices in it are ``[source][target]``.
+
+        Only ``coeffs`` is required. Before version 1.1 the unit is adu; ``fitGains`` of length 1 means unknown.
+
+        Parameters
+        ----------
+        dictionary : mapping
+            ``metadata, hasCrosstalk, nAmp, crosstalkRatiosUnits, coeffs, coeffErr, coeffNum, coeffValid, coeffsSqr,
+            coeffErrSqr, ampGainRatios, fitGains, interChip``.
+
+        Raises
+        ------
+        ValueError
+            If it is of another kind, lacks ``coeffs``, or a size does not fit the number of amplifiers.
+        """
+        calib = cls(n_amp=formats.count_amplifiers(dictionary))
+        calib.calib_info_from_dict(dictionary)
+        formats.fill_from_dict(calib, dictionary)
+        calib.update_metadata()
+        return calib
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a dict of plain values with the peer's keys; matrices in it are flat, ``[source][target]``."""
+        self.update_metadata()
+        return formats.make_dict(self)
+
+    @classmethod
+    def from_table(cls, table_list: Sequence[Table]) -> Self:
+        """Build from the peer's tables.
+
+        Parameters
+        ----------
+        table_list : sequence of Table
+            The coefficients (one row), and perhaps the inter-chip coefficients (a row per source detector).
+
+        Raises
+        ------
+        ValueError
+            As for `from_dict`; names are those of the columns.
+        """
+        return cls.from_dict(formats.dict_from_tables(table_list))
+
+    def to_table(self) -> list[Table]:
+        """Return the peer's tables: the coefficients, and the inter-chip coefficients where there are any."""
+        self.update_metadata()
+        return formats.make_tables(self)
+
+    def _content_metadata(self) -> dict[str, Any]:
+        return {
+            "HAS_CROSSTALK": self.has_crosstalk,
+            "NAMP": self.n_amp,
+            "CROSSTALK_SHAPE": list(self.crosstalk_shape),
+            "CROSSTALK_RATIOS_UNITS": self.crosstalk_ratios_units,
+            axes.AXES_KEY: axes.FILE_AXES,
+        }
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """Which coefficients are used: ``coeff_valid`` and finite; (n_amp, n_amp), ``[target, source]``."""
+        usable: NDArray[np.bool_] = self.coeff_valid.astype(bool) & np.isfinite(self.coeffs)
+        return usable
+
+    def validate(self, other: Detector | Exposure | CrosstalkCalib | None = None) -> bool:
+        """Check that this calibration holds together, and that it belongs to something.
+
+        Parameters
+        ----------
+        other : Detector, Exposure or CrosstalkCalib, optional
+            Must have as many amplifiers and, where both say who they are, the same identity.
+
+        Returns
+        -------
+        bool
+            True.
+
+        Raises
+        ------
+        ValueError
+            Naming what is wrong: unit, shape, a coefficient that is marked valid but not finite, number of
+            amplifiers, instrument or detector.
+        """
+        validate_content(self)
+        if other is not None:
+            validate_identity(self, other)
+        return True
+
+    @staticmethod
+    def extract_amp(exposure: Exposure, amplifier: str, target: str) -> NDArray[Any]:
+        """Return the pixels of an amplifier, mirrored so that they lie as those of a target do.
+
+        Parameters
+        ----------
+        exposure : Exposure
+            Has both amplifiers.
+        amplifier, target : str
+            Whose pixels, and whose readout corner.
+
+        Returns
+        -------
+        (ny, nx) ndarray
+            A copy; equal indices in it and in the target's ``data`` are read at the same time.
+        """
+        chosen = exposure.amplifiers[amplifier]
+        oriented = orient(chosen.data, chosen.readout_corner)
+        return orient(oriented, exposure.amplifiers[target].readout_corner).copy()
+
+    @staticmethod
+    def calculate_background(
+        pixels: NDArray[Any], mask: NDArray[Any] | None = None, bad_pixels: Iterable[str] = ("BAD",)
+    ) -> float:
+        """Return the median of the finite pixels that are in none of the mask planes; NaN when there are none.
+
+        Parameters
+        ----------
+        pixels : ndarray of float
+            Of more than about a million every n-th row is taken.
+        mask : ndarray of int, optional
+            Bits of `streamcal.flags.MaskBit`, of the same shape.
+        bad_pixels : iterable of str
+            Names of mask planes.
+        """
+        return median_level(pixels, mask, mask_bits(bad_pixels))
+
+    def subtract_crosstalk(  # noqa: PLR0913 - each is a choice of its own, all have defaults
+        self,
+        exposure: Exposure,
+        source: Exposure | None = None,
+        *,
+        crosstalk_coeffs: ArrayLike | None = None,
+        crosstalk_coeffs_sqr: ArrayLike | None = None,
+        crosstalk_coeffs_valid: ArrayLike | None = None,
+        do_sqr_crosstalk: bool = False,
+        bad_amps: Iterable[str] = (),
+        units: Units = "adu",
+        gains: Gains | None = None,
+        source_gains: Gains | None = None,
+        bad_pixels: Iterable[str] = ("BAD",),
+        background_method: Background | None = None,
+        min_pixel_to_mask: float = 45000.0,
+        do_subtrahend_masking: bool = False,
+        mask_plane: str = "CROSSTALK",
+        full_amplifier: bool = False,
+        parallel_overscan: bool = False,
+        iterations: int = 1,
+    ) -> Exposure:
+        """Return an exposure without the crosstalk from itself or from another one.
+
+        ``corrected_t = observed_t - sum_s [ coeffs[t, s] S_s + coeffs_sqr[t, s] S_s^2 ]``, with ``S_s`` the source
+        less its background, mirrored to the readout corner of the target. Source pixels that are NaN or infinite
+        add nothing, and mark what they would have touched.
+
+        Parameters
+        ----------
+        exposure : Exposure
+            The targets; amplifiers in the order of the coefficients. Not changed.
+        source : Exposure, optional
+            Where the crosstalk comes from (another detector); default: the exposure itself. Not changed.
+        crosstalk_coeffs, crosstalk_coeffs_sqr : (n_target, n_source) array_like, optional
+            ``[target, source]``, in the unit ``crosstalk_ratios_units``, in place of those of the calibration. When
+            the first is given and the second is not, there is no quadratic term.
+        crosstalk_coeffs_valid : (n_target, n_source) array_like of bool or 0/1, optional
+            Only these are used; default: ``coeff_valid``, or all of the coefficients given. Those that are not finite
+            never are.
+        do_sqr_crosstalk : bool
+            Subtract the quadratic term too, also where the linear coefficient is zero.
+        bad_amps : iterable of str
+            Neither sources nor targets.
+        units : {"adu", "electron"}
+            Unit of the pixels, in and out. Where it is not that of the coefficients the gains convert.
+        gains : mapping of str to float, or sequence of float, optional
+            e-/ADU of the exposure's amplifiers; default: ``fit_gains``. Bad ones are replaced by the median.
+        source_gains : mapping of str to float, or sequence of float, optional
+            The same for the source's amplifiers; default: ``gains``, if the source is of the same detector.
+        bad_pixels : iterable of str
+            Mask planes that are left out of backgrounds.
+        background_method : {None, "AMP", "DETECTOR"}
+            Subtract from each source the median of its amplifier, or of the detector.
+        min_pixel_to_mask : float
+            Targets are masked under source pixels this far above the median of the source detector, or more. In the
+            unit of the coefficients.
+        do_subtrahend_masking : bool
+            Mask instead where what is subtracted differs this much from its median in the amplifier.
+        mask_plane : str
+            Name of the mask plane to set.
+        full_amplifier : bool
+            Correct all arrays of ``overscan`` too, by name.
+        parallel_overscan : bool
+            Correct ``overscan["parallel"]`` only. Overscan counts as source relative to its own median, because it
+            still holds the bias level.
+        iterations : int
+            Passes: the first takes the observed image for the true one, an error of second order in the
+            coefficients; each further one gains an order. For coefficients above 1e-3.
+
+        Returns
+        -------
+        Exposure
+            Own arrays; pixels are float32 (float64 where they were).
+
+        Raises
+        ------
+        ValueError
+            If a choice is unknown or impossible, the number of amplifiers does not fit, coupled amplifiers differ
+            in shape, or gains are needed and there is none.
+        """
+        origin = exposure if source is None else source
+        options = SubtractOptions(
+            bad_pixels=tuple(bad_pixels),
+            min_pixel_to_mask=min_pixel_to_mask,
+            mask_plane=mask_plane,
+            do_subtrahend_masking=do_subtrahend_masking,
+            full_amplifier=full_amplifier,
+            parallel_overscan=parallel_overscan,
+            background_method=background_method,
+            iterations=iterations,
+        )
+        own = crosstalk_coeffs is None
+        quadratic = self.coeffs_sqr if own and crosstalk_coeffs_sqr is None else crosstalk_coeffs_sqr
+        coefficients = Coefficients.choose(
+            self.coeffs if crosstalk_coeffs is None else crosstalk_coeffs,
+            quadratic if do_sqr_crosstalk else None,
+            self.coeff_valid if own and crosstalk_coeffs_valid is None else crosstalk_coeffs_valid,
+            _unused(exposure, origin, set(bad_amps)),
+            self._scales(exposure, origin, units, gains, source_gains),
+        )
+        return subtract_exposure(exposure, source, coefficients, options)
+
+    def _scales(
+        self, exposure: Exposure, origin: Exposure, units: Units, gains: Gains | None, source_gains: Gains | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the scales of target and source pixels; the calibration knows gains of its own detector only."""
+        own = self.fit_gains if gains is None else gains
+        other = own if source_gains is None and _same_detector(exposure, origin) else source_gains
+        wanted = self.crosstalk_ratios_units
+        return (
+            pixel_scale(exposure, units, wanted, own, self.log),
+            pixel_scale(origin, units, wanted, other, self.log),
+        )
+
+    def apply(
+        self,
+        exposure: Exposure,
+        sources: Mapping[str, Exposure] | None = None,
+        *,
+        source_gains: Mapping[str, Gains] | None = None,
+        **options: Any,
+    ) -> Exposure:
+        """Return an exposure without any crosstalk: first that from other detectors, then its own.
+
+        Parameters
+        ----------
+        exposure : Exposure
+            Not changed.
+        sources : mapping of str to Exposure, optional
+            Exposures of the detectors in ``inter_chip``, by their names there. A missing one is warned of and its
+            crosstalk stays in.
+        source_gains : mapping of str to gains, optional
+            By detector, as ``source_gains`` of `subtract_crosstalk`.
+        **options
+            Of `subtract_crosstalk`, for all sources alike; there is no quadratic term between detectors.
+
+        Returns
+        -------
+        Exposure
+            Own arrays, also where there is no crosstalk to subtract.
+        """
+        result = exposure
+        for name, matrix in self.inter_chip.items():
+            if not sources or name not in sources:
+                msg = f"no exposure of detector {name}: its crosstalk onto {exposure.info} stays in"
+                self.log.warning(msg)
+                continue
+            given = (source_gains or {}).get(name)
+            result = self.subtract_crosstalk(
+                result, sources[name], crosstalk_coeffs=matrix, source_gains=given, **options
+            )
+        return self.subtract_crosstalk(result, **options) if self.has_crosstalk else copy_exposure(result)
+
+
+def _same_detector(exposure: Exposure, origin: Exposure) -> bool:
+    return exposure.info.detector == origin.info.detector
+
+
+def _unused(exposure: Exposure, origin: Exposure, bad_amps: set[str]) -> NDArray[np.bool_]:
+    """Return which (target, source) have a bad amplifier at an end; amplifiers of another detector are not meant."""
+    bad_sources = bad_amps if _same_detector(exposure, origin) else set()
+    return np.array([[t in bad_amps or s in bad_sources for s in origin.amplifiers] for t in exposure.amplifiers])
+
+
+def _identity(detector: Detector | None) -> dict[str, Any]:
+    if detector is None:
+        return {}
+    return {
+        "INSTRUME": detector.instrument,
+        "DETECTOR": detector.detector_id,
+        "DETECTOR_NAME": detector.name,
+        "DETECTOR_SERIAL": detector.serial,
+    }

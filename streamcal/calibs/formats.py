@@ -1,0 +1,125 @@
+"""`CrosstalkCalib` to and from the peer's dict and tables: names, legacy forms, axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcal.calibs import axes
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from streamcal.calibs.crosstalk import CrosstalkCalib
+
+MATRICES: dict[str, tuple[str, str, type, float]] = {  # attribute: key in dicts, column in tables, type, default
+    "coeffs": ("coeffs", "CT_COEFFS", float, 0.0),
+    "coeff_err": ("coeffErr", "CT_ERRORS", float, 0.0),
+    "coeff_num": ("coeffNum", "CT_COUNTS", int, 0),
+    "coeff_valid": ("coeffValid", "CT_VALID", bool, True),
+    "coeffs_sqr": ("coeffsSqr", "CT_COEFFS_SQR", float, 0.0),
+    "coeff_err_sqr": ("coeffErrSqr", "CT_ERRORS_SQR", float, 0.0),
+    "amp_gain_ratios": ("ampGainRatios", "CT_AMP_GAIN_RATIOS", float, 0.0),
+}
+FIRST_VERSION_WITH_UNITS = 1.1
+
+
+def count_amplifiers(dictionary: Mapping[str, Any]) -> int:
+    """Return the number of amplifiers that a dict states, or that its coefficients imply.
+
+    Raises
+    ------
+    ValueError
+        If it states none and has no coefficients.
+    """
+    metadata = dictionary.get("metadata") or {}
+    stated = dictionary.get("nAmp") or metadata.get("NAMP")
+    if stated:
+        return int(stated)
+    return int(np.sqrt(np.size(_require_coeffs(dictionary))))
+
+
+def fill_from_dict(calib: CrosstalkCalib, dictionary: Mapping[str, Any]) -> None:
+    """Set the content of a calibration from a dict; see `CrosstalkCalib.from_dict`.
+
+    Raises
+    ------
+    ValueError
+        If ``coeffs`` are missing, or a size does not fit the number of amplifiers.
+    """
+    metadata = dictionary.get("metadata") or {}
+    calib.has_crosstalk = bool(dictionary.get("hasCrosstalk", metadata.get("HAS_CROSSTALK", True)))
+    if calib.has_crosstalk:
+        _require_coeffs(dictionary)
+    if float(metadata.get("CROSSTALK_VERSION") or FIRST_VERSION_WITH_UNITS) >= FIRST_VERSION_WITH_UNITS:
+        units = dictionary.get("crosstalkRatiosUnits") or metadata.get("CROSSTALK_RATIOS_UNITS")
+        calib.crosstalk_ratios_units = str(units or "adu")
+    order = str(metadata.get(axes.AXES_KEY) or axes.FILE_AXES)
+    for name, (key, _, dtype, _) in MATRICES.items():
+        if dictionary.get(key) is not None:
+            setattr(calib, name, axes.from_file(dictionary[key], calib.n_amp, key, dtype, order))
+    calib.fit_gains = _read_fit_gains(dictionary.get("fitGains"), calib.n_amp)
+    calib.inter_chip = {
+        str(source): axes.from_file(values, calib.n_amp, f"interChip {source}", float, order)
+        for source, values in (dictionary.get("interChip") or {}).items()
+    }
+
+
+def make_dict(calib: CrosstalkCalib) -> dict[str, Any]:
+    """Return the content of a calibration as a dict of plain values; see `CrosstalkCalib.to_dict`."""
+    return {
+        "metadata": dict(calib.get_metadata()),
+        "hasCrosstalk": calib.has_crosstalk,
+        "nAmp": calib.n_amp,
+        "crosstalkShape": list(calib.crosstalk_shape),
+        "crosstalkRatiosUnits": calib.crosstalk_ratios_units,
+        **{key: axes.to_file(getattr(calib, name)).tolist() for name, (key, _, _, _) in MATRICES.items()},
+        "fitGains": calib.fit_gains.tolist(),
+        "interChip": {source: axes.to_file(matrix).tolist() for source, matrix in calib.inter_chip.items()},
+    }
+
+
+def dict_from_tables(tables: Sequence[Table]) -> dict[str, Any]:
+    """Return the dict that the peer's tables stand for."""
+    table, *others = tables
+    dictionary: dict[str, Any] = {"metadata": dict(table.meta), "interChip": {}}
+    columns = {column: key for key, column, _, _ in MATRICES.values()} | {"CT_FIT_GAINS": "fitGains"}
+    for column, key in columns.items():
+        if column in table.colnames:
+            dictionary[key] = np.asarray(table[column][0])
+    for other in others:
+        for row in other:
+            dictionary["interChip"][str(row["IC_SOURCE_DET"]).strip()] = np.asarray(row["IC_COEFFS"])
+    return dictionary
+
+
+def make_tables(calib: CrosstalkCalib) -> list[Table]:
+    """Return the peer's tables of a calibration; see `CrosstalkCalib.to_table`."""
+    from astropy.table import Table
+
+    columns = {column: axes.to_file(getattr(calib, name))[None] for name, (_, column, _, _) in MATRICES.items()}
+    table = Table(columns | {"CT_FIT_GAINS": calib.fit_gains[None]}, meta=dict(calib.get_metadata()))
+    if not calib.inter_chip:
+        return [table]
+    coefficients = np.array([axes.to_file(matrix) for matrix in calib.inter_chip.values()])
+    return [table, Table({"IC_SOURCE_DET": list(calib.inter_chip), "IC_COEFFS": coefficients})]
+
+
+def _require_coeffs(dictionary: Mapping[str, Any]) -> Any:
+    if dictionary.get("coeffs") is None:
+        msg = "coefficients are missing: coeffs (CT_COEFFS in tables) is required"
+        raise ValueError(msg)
+    return dictionary["coeffs"]
+
+
+def _read_fit_gains(values: Any, n_amp: int) -> NDArray[np.float64]:
+    gains = np.zeros(n_amp) if values is None else np.array(values, float).ravel()
+    if gains.size == 1 and n_amp > 1:  # what writers before version 1.2 left: unknown
+        return np.zeros(n_amp)
+    if gains.size != n_amp:
+        msg = f"fitGains must hold {n_amp} values, got {gains.size}"
+        raise ValueError(msg)
+    return gains
