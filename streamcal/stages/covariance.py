@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from streamcal.flags import MaskBit, RowFlag
 from streamcal.hookspecs import Column, Context, Settings, Stage, hookimpl
@@ -18,14 +18,36 @@ from streamcal.measure import (
     measure_pair_statistics,
 )
 from streamcal.records import Pair
+from streamcal.stages.masks import MaskName
 
 STATISTICS = "covariance:statistics"
 """Where in ``context.metadata`` the `PairStatistics` of each amplifier lie, for stages that need more than columns."""
 
-MaskName = Literal["BAD", "SAT", "SUSPECT", "NO_DATA", "EDGE", "CROSSTALK", "NONFINITE"]
 DEFAULT_MASKS: tuple[MaskName, ...] = ("BAD", "SAT", "SUSPECT", "NO_DATA", "EDGE", "NONFINITE")
-AT_LEAST_0 = Annotated[int, Field(ge=0)]
-AT_LEAST_1 = Annotated[int, Field(ge=1)]
+
+
+def _is_box(value: Any) -> bool:
+    whole = isinstance(value, (list, tuple)) and len(value) == 4 and all(type(edge) is int for edge in value)
+    return whole and 0 <= value[0] < value[1] and 0 <= value[2] < value[3]
+
+
+def _check_region(value: Any) -> Any:
+    if value not in ("AMP", "FULL") and not _is_box(value):
+        msg = f'must be "AMP", "FULL" or [x0, x1, y0, y1] with x0 < x1 and y0 < y1, got {value!r}'
+        raise ValueError(msg)
+    return value
+
+
+def _check_blocks(value: Any) -> Any:
+    sizes = value if isinstance(value, (list, tuple)) else ()
+    if value is not None and not (len(sizes) == 2 and all(type(size) is int and size >= 1 for size in sizes)):
+        msg = f"must be [ny, nx], two whole numbers of at least 1, got {value!r}"
+        raise ValueError(msg)
+    return value
+
+
+Region = Annotated[Literal["AMP", "FULL"] | tuple[int, int, int, int], BeforeValidator(_check_region)]
+Blocks = Annotated[tuple[int, int] | None, BeforeValidator(_check_blocks)]
 
 
 class CovarianceSettings(Settings):
@@ -42,26 +64,17 @@ class CovarianceSettings(Settings):
         True,
         description="Take the gain statistic of the level-matched, clipped difference; false: the literal statistic.",
     )
-    region: Literal["AMP", "FULL"] | tuple[AT_LEAST_0, AT_LEAST_1, AT_LEAST_0, AT_LEAST_1] = Field(
+    region: Region = Field(
         "AMP",
         description="Part of each amplifier that is measured: AMP or FULL for all of it, or [x0, x1, y0, y1], from 0, "
         "x1 and y1 excluded.",
     )
-    blocks: tuple[AT_LEAST_1, AT_LEAST_1] | None = Field(
+    blocks: Blocks = Field(
         None, description="Measure in blocks of at least [ny, nx] pixels and take medians, for light of changing shape."
     )
     bad_mask: tuple[MaskName, ...] = Field(
         DEFAULT_MASKS, description="Mask bits that make a pixel bad; the default lists all but CROSSTALK."
     )
-
-    @model_validator(mode="after")
-    def _check_region(self) -> Self:
-        if not isinstance(self.region, str) and not (
-            self.region[0] < self.region[1] and self.region[2] < self.region[3]
-        ):
-            msg = f"region must be [x0, x1, y0, y1] with x0 < x1 and y0 < y1, got {list(self.region)}"
-            raise ValueError(msg)
-        return self
 
     @property
     def clipping(self) -> dict[str, Any]:

@@ -17,15 +17,14 @@ from streamcal.records import Amplifier, Exposure
 from streamcal.stages.calibration import load_frame, subtract_bias, subtract_dark
 from streamcal.stages.files import PathPattern
 from streamcal.stages.masks import EdgeLevel, mask_bad_pixels, mask_edges, mask_levels, mask_nonfinite
+from streamcal.stages.numbers import PerAmplifier, number_for
 from streamcal.stages.overscan import subtract_overscan
 from streamcal.stages.read_noise import (
     SOURCES,
     NoiseSearch,
-    PerAmplifier,
     ReadNoise,
     ReadNoiseSettings,
     find_keyword,
-    number_for,
 )
 
 PARALLEL = "parallel"

@@ -17,6 +17,7 @@ from streamcal.records import Amplifier, Exposure, Section
 from streamcal.stages.files import FileCache, find_file, is_fits
 
 EdgeLevel = Literal["AMP", "DETECTOR"]
+MaskName = Literal["BAD", "SAT", "SUSPECT", "NO_DATA", "EDGE", "CROSSTALK", "NONFINITE"]
 BadPixels = Mapping[str, tuple[np.ndarray, ...]]  # by amplifier, as np.nonzero gives them
 
 _ANYWHERE = (10**9, 10**9)  # DETSEC counts the pixels of the whole focal plane in some cameras

@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from streamcal.errors import StageError
 from streamcal.flags import RowFlag
@@ -17,29 +17,12 @@ from streamcal.hookspecs import Context
 from streamcal.measure import Overscan, clip_statistics, read_noise_from_metadata
 from streamcal.records import Amplifier, Exposure
 from streamcal.stages.files import FileCache, PathPattern, find_file, search_file
+from streamcal.stages.numbers import PerAmplifier, number_for
 from streamcal.stages.overscan import OverscanPlace, OverscanSettings, subtract_overscan
 
 Source = Literal["frames", "overscan", "header", "sidecar", "config"]
 SOURCES: tuple[Source, ...] = ("frames", "overscan", "header", "sidecar", "config")
 _SETTING = {"frames": "noise_frames", "sidecar": "noise_sidecar", "config": "noise_adu"}
-
-
-def _check_numbers(value: Any) -> Any:
-    numbers = value.values() if isinstance(value, Mapping) else [value]
-    if value is not None and not all(isinstance(number, (int, float)) and number > 0 for number in numbers):
-        msg = f"must be a number above 0, or a table of them by amplifier, got {value!r}"
-        raise ValueError(msg)
-    return value
-
-
-PerAmplifier = Annotated[float | dict[str, float] | None, BeforeValidator(_check_numbers)]
-"""One positive number for all amplifiers, or a table of them by amplifier; None: unknown."""
-
-
-def number_for(setting: float | Mapping[str, float] | None, amplifier: str) -> float:
-    """Return what a setting of type `PerAmplifier` says of one amplifier; NaN: nothing."""
-    value = setting.get(amplifier) if isinstance(setting, Mapping) else setting
-    return math.nan if value is None else float(value)
 
 
 class ReadNoiseSettings(OverscanSettings):
