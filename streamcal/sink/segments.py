@@ -95,6 +95,11 @@ class Content:
     end: int  # where in the file the last message ends
 
     @property
+    def sealed(self) -> bool:
+        """Whether it is of a sealed file."""
+        return b"rows" in self.schema.metadata
+
+    @property
     def rows(self) -> int:
         """Number of rows."""
         return sum(batch.num_rows for batch in self.batches)
@@ -165,8 +170,7 @@ def decode_segment(data: bytes, path: Path) -> Content:
 
 def _check_complete(content: Content, path: Path, size: int) -> None:
     """Refuse an end marker where none was written: zeros on the disk read as one."""
-    rows = content.schema.metadata.get(b"rows")
-    complete = content.end == size if rows is None else content.rows == int(rows)
+    complete = content.rows == int(content.schema.metadata[b"rows"]) if content.sealed else content.end == size
     if not complete:
         msg = f"{path}: damaged at byte {content.end}: an end marker stands before the end"
         raise StateError(msg)
