@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ def prepare(config: Config) -> Workshop:
 
     plugins = load_plugins(config.pipeline.plugin_folders, config.pipeline.disabled_plugins)
     offered = {name: offer.table for name, offer in plugins.instruments.items()}
-    base = config.path.parent.absolute() if config.path else None
+    base = (config.path.parent if config.path else Path()).absolute()
     instrument = load_instrument(config.instrument, base=base, offered=offered)
     return open_workshop(Recipe.of(config, instrument).to_json())
 

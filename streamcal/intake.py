@@ -12,14 +12,13 @@ from typing import Protocol
 import structlog
 
 from streamcal.errors import FileChanged, NotWhole, RetryLater, StreamcalError, WorkerDied
+from streamcal.instruments.inspect import inspect_file
 from streamcal.jobs import inspect_job
 from streamcal.journal import VANISHED, JournaledExposure
 from streamcal.pairing import level
 from streamcal.paths import show_path
 from streamcal.records import Candidate, Disposition, ExposureInfo, FileStat
 from streamcal.run import Run
-
-INSPECT = "streamcal.instruments.inspect:inspect_file"
 
 
 class Source(Protocol):
@@ -97,7 +96,7 @@ class Intake:
         """Have these files looked into; return how many."""
         count = 0
         for candidate in candidates:
-            future = self._run.engine.submit(INSPECT, inspect_job(candidate, self._run.recipe))  # type: ignore[arg-type]
+            future = self._run.engine.submit(inspect_file, inspect_job(candidate, self._run.recipe))
             self._inspections[candidate.path] = Inspection(candidate=candidate, future=future)
             future.add_done_callback(lambda _: self._run.wake.set())
             count += 1

@@ -69,7 +69,7 @@ class Recipe:
         """Take the recipe out of a run configuration."""
         base = (config.path.parent if config.path else Path()).absolute()
         return cls(
-            instrument=instrument.model_dump(mode="json"),
+            instrument=instrument.to_dict(),
             stages=config.pipeline.stages,
             settings=config.stages,
             plugin_folders=tuple(str(folder) for folder in config.pipeline.plugin_folders),
@@ -88,8 +88,9 @@ class Recipe:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Restore what `to_json` gave."""
-        values = json.loads(text)
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        values: dict[str, Any] = json.loads(text)
+        lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+        return cls(**{**values, **lists})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -122,7 +123,7 @@ def open_workshop(recipe_json: str) -> Workshop:
     return Workshop(
         recipe=recipe,
         plugins=plugins,
-        instrument=Instrument.model_validate(recipe.instrument),
+        instrument=Instrument.from_dict(recipe.instrument, recipe.origin),
         chain=chain,
         limits=Limits(**recipe.limits),
         schema=measurement_schema(chain.columns, recipe.auxiliary_keys, chain_digest=chain.digest),
@@ -191,7 +192,7 @@ def measure_pair(job: bytes) -> bytes:
 
 def measure_rows(record: PairRecord, workshop: Workshop) -> list[dict[str, Any]]:
     """Read a pair, run the chain on it and return its rows as plain values, see `measure_pair`."""
-    from streamcal.instruments import read_exposure, read_frame
+    from streamcal.instruments.read import read_exposure, read_frame
 
     context = StageContext(
         log=stage_log(pair_id=record.pair_id, detector=record.first.detector),

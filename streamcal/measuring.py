@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from streamcal.errors import ExposureError, NotWhole, RetryLater, StageError, StreamcalError, WorkerDied, WorkerFailed
-from streamcal.jobs import pair_job
+from streamcal.jobs import measure_pair, pair_job
 from streamcal.journal import JournaledPair
 from streamcal.run import Run
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import sqlite3
 
     import pyarrow as pa
-
-MEASURE = "streamcal.jobs:measure_pair"
 
 
 class Sink(Protocol):
@@ -91,7 +89,7 @@ class Measuring:
         return len(pairs)
 
     def _submit(self, pair: JournaledPair) -> None:
-        future = self._run.engine.submit(MEASURE, pair_job(pair.record, self._recipe_json))  # type: ignore[arg-type]
+        future = self._run.engine.submit(measure_pair, pair_job(pair.record, self._recipe_json))
         self._measurements[pair.record.pair_id] = Measurement(pair=pair, future=future)
         future.add_done_callback(lambda _: self._run.wake.set())
 
