@@ -274,7 +274,7 @@ class Journal:
         """Return the accepted exposures of the same instrument, detector and exposure id, oldest first."""
         return self._exposures(
             "WHERE instrument = ? AND detector = ? AND exposure_id = ? "
-            "AND disposition NOT IN ('rejected', 'duplicate', 'new') ORDER BY number",
+            "AND disposition NOT IN ('rejected', 'duplicate', 'ignored', 'new') ORDER BY number",
             (info.instrument, info.detector, info.exposure_id),
         )
 

@@ -1,0 +1,40 @@
+"""What all tests share: no threads left behind, logs as they were, files to make."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+
+@pytest.fixture(autouse=True)
+def no_leaked_threads() -> Iterator[None]:
+    """Fail a test that leaves a thread of its own running."""
+    before = set(threading.enumerate())
+    yield
+    deadline = time.monotonic() + 5
+    while leaked := [thread for thread in threading.enumerate() if thread not in before and thread.is_alive()]:
+        if time.monotonic() > deadline:
+            pytest.fail(f"threads left behind: {leaked}")
+        time.sleep(0.01)
+
+
+@pytest.fixture(autouse=True)
+def fresh_logs() -> Iterator[None]:
+    """Leave structlog as it was found."""
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """Folder of the real exposures; skip where it is not at hand."""
+    folder = os.environ.get("STREAMCAL_REFERENCE", "")
+    if not folder:
+        pytest.skip("needs the reference exposures: STREAMCAL_REFERENCE is not set")
+    return Path(folder).absolute()
