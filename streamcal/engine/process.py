@@ -34,6 +34,7 @@ TAIL = 8 << 10  # bytes of stderr that are kept to explain an end
 LINE_LIMIT = 64 << 10  # bytes; a longer line is passed on in parts
 REAP_SECONDS = 10.0  # a killed process that is still there then hangs in the kernel (a dead NFS server)
 LONGEST_WAIT = 86400.0  # s; poll counts milliseconds in 32 bits
+PIPES_CLOSED = "worker closed its pipes"
 PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 
 # a worker is one of many: each library that starts threads of its own may have one
@@ -117,11 +118,9 @@ class WorkerProcess:
         ready: set[int] = set()
         while ready.isdisjoint(descriptors):
             ready = self._wait(math.inf, self._pidfd, self._results, *descriptors)
-            if self._pidfd in ready:
-                raise self.bury()
-            if self._results in ready:
+            if not ready.isdisjoint({self._pidfd, self._results}):
                 msg = "worker used its pipe of results without a job"
-                raise self.bury(msg)
+                raise self._lose(msg)
 
     def run(self, function: str, job: bytes, seconds: float, stop: int) -> Outcome:
         """Send a job and wait for its outcome.
@@ -235,7 +234,7 @@ class WorkerProcess:
         except BlockingIOError:
             return data
         except BrokenPipeError as exc:
-            raise self._lose() from exc
+            raise self._lose(PIPES_CLOSED) from exc
 
     def _receive(self, answer: AnswerReader, *, ended: bool) -> Outcome | None:
         try:
@@ -249,11 +248,11 @@ class WorkerProcess:
         except FrameError as exc:
             msg = f"worker sent garbage: {exc}"
             raise self.bury(msg) from exc
-        raise self._lose()
+        raise self._lose(PIPES_CLOSED)
 
-    def _lose(self) -> WorkerDied:
-        """Return the error of a process whose pipe has closed: it is ending, or its job has closed the pipe."""
-        return self.bury("" if self._wait_exit() else "worker closed its pipes")
+    def _lose(self, otherwise: str) -> WorkerDied:
+        """Bury a process that is probably ending by itself, which says more than what else may have happened."""
+        return self.bury("" if self._wait_exit() else otherwise)
 
     def _pump(self) -> None:
         """Take what has come from stderr: pass on whole lines, keep the tail."""

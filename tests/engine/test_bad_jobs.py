@@ -84,13 +84,20 @@ def test_garbage(start_engine, garbage):
 
 
 def test_second_frame(start_engine, wait_until):
-    """A worker that answers twice is replaced before its second answer can be taken for the next one's."""
+    """A second answer is never taken for the answer to the next job; the worker that gave it is replaced."""
     engine = start_engine()
-    forged = pack_frame(FrameKind.RESULT, 1, b"forged")
-    with suppress(WorkerDied):  # whether both frames are read at once is up to the kernel
-        assert engine.submit("jobs_for_tests:write_garbage", forged).result() == b"forged"
-    assert engine.submit("jobs_for_tests:echo", b"next").result() == b"next"
+    answers = [
+        engine.submit("jobs_for_tests:write_garbage", pack_frame(FrameKind.RESULT, 1, b"forged")),
+        engine.submit("jobs_for_tests:echo", b"next"),
+    ]
+    # the kernel decides whether it comes with the first answer, between the jobs, or during the second job
+    for answer, value in zip(answers, (b"forged", b"next"), strict=True):
+        if answer.exception() is None:
+            assert answer.result() == value
+        else:
+            assert isinstance(answer.exception(), WorkerDied)
     wait_until(lambda: engine.restarts == 1)
+    assert engine.submit("jobs_for_tests:echo", b"last").result() == b"last"
 
 
 def test_forked_child_is_killed(start_engine, is_running, wait_until):
@@ -141,7 +148,7 @@ def test_killed_while_busy(start_engine, tmp_path, wait_until):
 
 
 @pytest.mark.slow
-def test_200_kills(start_engine):
+def test_200_kills(start_engine, wait_until):
     """Random kills under load: every future ends, no more fail than workers were killed, and nothing stalls."""
     engine = start_engine(workers=4)
     seen, kills, failures, done = set(), 0, 0, 0
@@ -163,12 +170,13 @@ def test_200_kills(start_engine):
         seen.intersection_update(engine.pids())
     assert 0 < failures <= kills
     assert done > failures
-    assert engine.submit("jobs_for_tests:echo", b"alive").result() == b"alive"
+    # the last one killed may still be on its way out
+    wait_until(lambda: engine.submit("jobs_for_tests:echo", b"alive").exception() is None)
 
 
 def test_killed_while_starting(start_engine, wait_until):
     """A worker that is killed while it starts is replaced; the job that waits for it does not notice."""
-    engine = start_engine()
+    engine = start_engine(start="jobs_for_tests:sleep", start_payload=b"0.5")
     wait_until(engine.pids)
     os.kill(engine.pids()[0], signal.SIGKILL)
     assert engine.submit("jobs_for_tests:echo", b"x").result() == b"x"
@@ -180,13 +188,12 @@ def test_killed_while_starting(start_engine, wait_until):
     [("not_there:nothing", "No module named 'not_there'"), ("jobs_for_tests:raise_stage_error", "gain is negative")],
 )
 def test_start_raises(start_engine, start, text):
-    """A warm-up that raises: after a few tries the waiting job learns why, one at a time."""
+    """A warm-up that raises: after a few tries a waiting job learns why, at the shutdown all do."""
     engine = start_engine(start=start)
     first, second = (engine.submit("jobs_for_tests:echo", b"x") for _ in range(2))
     assert isinstance(first.exception(), WorkerDied)
     assert "worker did not start: " in str(first.exception())
     assert text in str(first.exception())
-    assert not second.done()
     engine.shutdown()
     assert isinstance(second.exception(), WorkerDied)
     assert engine.restarts >= 2

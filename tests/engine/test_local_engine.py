@@ -63,12 +63,11 @@ def test_own_session(start_engine):
     assert pid == session == group
 
 
-def test_ps_shows_name(start_engine):
+def test_ps_shows_name(start_engine, wait_until):
     """`ps` tells the workers apart."""
-    engine = start_engine(workers=2)
-    wait([engine.submit("jobs_for_tests:sleep", b"0.01") for _ in range(20)])
-    names = {Path(f"/proc/{pid}/comm").read_text().strip() for pid in engine.pids()}
-    assert names == {"streamcal-w0", "streamcal-w1"}
+    pids = start_engine(workers=2).pids
+    names = {"streamcal-w0", "streamcal-w1"}
+    wait_until(lambda: {Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids()} == names)
 
 
 def test_warm_up(start_engine):
