@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,8 +11,8 @@ import numpy as np
 from streamcal.measure.blocks import find_region, measure_pair_statistics
 from streamcal.measure.clipping import clip_statistics
 from streamcal.measure.covariance import measure_covariances, row_mean_variance
-from streamcal.measure.flatpair import DEFAULT_BAD_MASK, as_flat_pair, match_levels
-from streamcal.measure.gain import solve_gain
+from streamcal.measure.flatpair import as_flat_pair, find_good_pixels, match_levels
+from streamcal.measure.gain import check_correction, solve_gain
 from streamcal.measure.statistics import PairSettings
 
 if TYPE_CHECKING:
@@ -52,14 +53,7 @@ class MeanVarianceCovariance(NamedTuple):
 
 
 def image_areas_masks_stats(
-    first: ArrayLike,
-    second: ArrayLike,
-    mask: MaskLike = None,
-    region: str | Sequence[int] | None = None,
-    *,
-    n_sigma: float = 5.5,
-    n_iter: int = 3,
-    bad_mask: int = DEFAULT_BAD_MASK,
+    first: ArrayLike, second: ArrayLike, mask: MaskLike = None, settings: PairSettings | None = None
 ) -> ImageAreas:
     """Cut the region out of two flats, unite their masks and take the clipped means.
 
@@ -69,10 +63,8 @@ def image_areas_masks_stats(
         Flats of equal exposure, in ADU.
     mask : (ny, nx) array_like of int or bool, or a tuple of two, optional
         Bits of `streamcal.flags.MaskBit`.
-    region : None, "AMP", "FULL" or [x0, x1, y0, y1]
-        Half-open.
-    n_sigma, n_iter, bad_mask : float, int, int
-        As in `measure_amplifier`.
+    settings : PairSettings, optional
+        Region, clipping and bad bits.
 
     Returns
     -------
@@ -84,42 +76,37 @@ def image_areas_masks_stats(
     ValueError
         If shapes do not fit or the region is not within the image.
     """
+    settings = settings or PairSettings()
     first, second, bits = as_flat_pair(first, second, mask)
-    area = find_region(region, first.shape)
-    first, second = first[area], second[area]
-    bad = ~(np.isfinite(first) & np.isfinite(second))
-    if bits is not None:
-        bad |= bits[area].astype(np.int64) & int(bad_mask) != 0
-    mean_1, mean_2 = (clip_statistics(image[~bad], n_sigma, n_iter).mean for image in (first, second))
-    return ImageAreas(first, second, bad, mean_1, mean_2)
+    area = find_region(settings.region, first.shape)
+    first, second, bits = first[area], second[area], None if bits is None else bits[area]
+    good = find_good_pixels(first, second, bits, settings.bad_mask)
+    mean_1, mean_2 = (clip_statistics(image[good], settings.n_sigma, settings.n_iter).mean for image in (first, second))
+    return ImageAreas(first, second, ~good, mean_1, mean_2)
 
 
 def measure_mean_var_cov(
-    first: ArrayLike,
-    second: ArrayLike,
-    mask: MaskLike = None,
-    *,
-    max_lag: int = 10,
-    n_sigma: float = 5.5,
-    n_iter: int = 3,
-    bad_mask: int = DEFAULT_BAD_MASK,
+    first: ArrayLike, second: ArrayLike, mask: MaskLike = None, settings: PairSettings | None = None
 ) -> MeanVarianceCovariance:
-    """Measure mean, variance and the list of covariances of two flats.
+    """Measure mean, variance and the list of covariances of two flats, over all of the images.
 
     Parameters
     ----------
-    first, second, mask, n_sigma, n_iter, bad_mask
-        As in `measure_amplifier`.
-    max_lag : int
-        Number of lags along each axis, 0 included.
+    first, second, mask
+        As in `measure_amplifier`; cut a region out with `image_areas_masks_stats`.
+    settings : PairSettings, optional
+        Lags, clipping and bad bits.
 
     Returns
     -------
     MeanVarianceCovariance
         Covariances in order of dx, then dy. All are of the half difference, so that (0, 0) is the variance.
     """
-    matched = match_levels(first, second, mask, n_sigma=n_sigma, n_iter=n_iter, bad_mask=bad_mask)
-    covariance, _, n_pixels = measure_covariances(matched, max_lag)
+    settings = settings or PairSettings()
+    matched = match_levels(
+        first, second, mask, n_sigma=settings.n_sigma, n_iter=settings.n_iter, bad_mask=settings.bad_mask
+    )
+    covariance, _, n_pixels = measure_covariances(matched, settings.max_lag)
     listed = [
         LagCovariance(dx, dy, matched.variance, float(value), int(n_pixels[dx, dy]))
         for (dx, dy), value in np.ndenumerate(covariance)
@@ -168,25 +155,23 @@ def make_cov_array(
     return covariance[order], spread[order], mean[order]
 
 
-def gain_from_flat_pair(
+def gain_from_flat_pair(  # noqa: PLR0913 - correction and read_noise are the names the batch task has for them
     first: ArrayLike,
     second: ArrayLike,
     mask: MaskLike = None,
+    settings: PairSettings | None = None,
     *,
     correction: str = "NONE",
     read_noise: float | None = None,
-    level_match: bool = True,
-    region: str | Sequence[int] | None = None,
-    n_sigma: float = 5.5,
-    n_iter: int = 3,
-    bad_mask: int = DEFAULT_BAD_MASK,
 ) -> float:
     """Gain of two flats of equal exposure.
 
     Parameters
     ----------
-    first, second, mask, level_match, region, n_sigma, n_iter, bad_mask
+    first, second, mask
         As in `measure_amplifier`.
+    settings : PairSettings, optional
+        Level matching, region, blocks, clipping and bad bits; two good pixels are enough here.
     correction : str
         One of `CORRECTIONS`; see `solve_gain`.
     read_noise : float, optional
@@ -202,14 +187,7 @@ def gain_from_flat_pair(
     ValueError
         If shapes do not fit, the region is not within the image, or the correction is unknown.
     """
-    settings = PairSettings(
-        max_lag=1,
-        n_sigma=n_sigma,
-        n_iter=n_iter,
-        min_good_pixels=2,
-        level_match=level_match,
-        region=region,
-        bad_mask=bad_mask,
-    )
+    check_correction(correction)
+    settings = replace(settings or PairSettings(), max_lag=1, min_good_pixels=2)
     statistics = measure_pair_statistics(first, second, mask, settings)
     return solve_gain(statistics, math.nan if read_noise is None else read_noise, correction=correction).gain

@@ -102,6 +102,23 @@ def as_flat_pair(
     return first, second, union
 
 
+def find_good_pixels(
+    first: NDArray[Any], second: NDArray[Any], mask: NDArray[Any] | None, bad_mask: int
+) -> NDArray[np.bool_]:
+    """Return which pixels are finite in both images and have no bad bit in their mask."""
+    good: NDArray[np.bool_] = np.isfinite(first) & np.isfinite(second)
+    if mask is not None:
+        good &= mask.astype(np.int64) & int(bad_mask) == 0
+    return good
+
+
+def _has_nonfinite(first: NDArray[Any], second: NDArray[Any], mask: NDArray[Any] | None) -> bool:
+    """Tell whether a pixel is not finite, or was not before an earlier stage masked and replaced it."""
+    if mask is not None and mask.dtype.kind != "b" and np.any(mask & int(MaskBit.NONFINITE)):
+        return True
+    return not (np.isfinite(first).all() and np.isfinite(second).all())
+
+
 def match_levels(  # noqa: PLR0913 - two flats, their mask, and three options of the clipping
     first: ArrayLike,
     second: ArrayLike,
@@ -141,9 +158,8 @@ def match_levels(  # noqa: PLR0913 - two flats, their mask, and three options of
         If shapes or options do not fit.
     """
     first, second, bits = as_flat_pair(first, second, mask)
-    finite = np.isfinite(first) & np.isfinite(second)
-    good = finite if bits is None else finite & (bits.astype(np.int64) & int(bad_mask) == 0)
-    flags = RowFlag(0) if finite.all() else RowFlag.NONFINITE_PIXELS
+    good = find_good_pixels(first, second, bits, bad_mask)
+    flags = RowFlag.NONFINITE_PIXELS if _has_nonfinite(first, second, bits) else RowFlag(0)
     # Differences of unsigned integers wrap around, those of float32 lose digits: everything is float64 from here.
     values_1, values_2 = first[good].astype(np.float64), second[good].astype(np.float64)
     mean_1 = clip_statistics(values_1, n_sigma, n_iter).mean
