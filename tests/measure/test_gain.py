@@ -10,6 +10,7 @@ from streamcal.measure import (
     CORRECTIONS,
     GainStatistic,
     PairSettings,
+    fit_overscan,
     measure_amplifier,
     measure_pair_statistics,
     solve_gain,
@@ -237,3 +238,21 @@ def test_many_nonpositive_sums_make_the_statistic_meaningless():
     assert measured.flags & RowFlag.NONPOSITIVE_SUM
     assert measured.flags & RowFlag.GAIN_INVALID
     assert math.isfinite(measured.variance)
+
+
+@pytest.mark.parametrize("model", ["MEDIAN_PER_ROW", "MEAN_PER_ROW"])
+@pytest.mark.parametrize("level", [100, 10000])
+def test_per_row_overscan_leaves_the_gain_unbiased(level, model):
+    """Read noise and row covariance of a fitted overscan of 8 columns give UNBIASED and JANESICK the true gain."""
+    rng, shape = np.random.default_rng([8, level]), (1000, 500)
+    flats, fits = [], []
+    for light in poisson_pair(rng, level, 6.0, shape=shape, mismatch=0.005):
+        fits.append(fit_overscan(rng.normal(1000, 6.0 / GAIN, (shape[0], 8)), model))
+        flats.append(light + 1000 - fits[-1].level[:, np.newaxis])
+    read_noise = np.median([fit.read_noise for fit in fits])
+    row_covariance = np.mean([fit.row_covariance for fit in fits])
+    for correction in ("UNBIASED", "JANESICK"):
+        measured = measure_amplifier(
+            *flats, None, read_noise, row_overscan_covariance=row_covariance, gain_correction=correction, max_lag=1
+        )
+        assert abs(measured.gain - GAIN) < 4 * measured.gain_error
