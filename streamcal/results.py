@@ -1,9 +1,10 @@
 """Read and follow the results of a run: the analyst's interface.
 
->>> from streamcal import results                                   # doctest: +SKIP
->>> table = results.read("out", columns=["mean_used", "gain"])      # doctest: +SKIP
->>> for row, batch in results.follow("out", start="begin"):         # doctest: +SKIP
-...     print(row, batch.num_rows)
+A first look takes three lines::
+
+    from streamcal import results
+
+    table = results.read("out", columns=["amplifier", "mean_used", "gain"])
 
 Nothing here needs the journal, takes a lock or writes. Only committed rows are read, each checked against its
 checksum; a daemon may be writing, rolling and sealing at the same time, or be restarted.
@@ -272,9 +273,9 @@ def covariances(
     stacked = np.full((len(lags), size, size), 0 if counts else np.nan, dtype=np.int64 if counts else np.float64)
     for lag in np.unique(lags[lags > 0]):
         rows = lags == lag
-        values = cells.filter(pa.array(rows)).flatten().flatten().to_numpy(zero_copy_only=False)
-        if len(values) != rows.sum() * lag**2:
-            msg = f"matrices of column {column!r} must be square, got {len(values) // rows.sum()} values in {lag} rows"
+        matrix_rows = cells.filter(pa.array(rows)).flatten()
+        if (pc.unique(pc.list_value_length(matrix_rows)).to_pylist()) != [lag]:
+            msg = f"matrices of column {column!r} must be square, got one of {lag} rows that is not"
             raise ValueError(msg)
-        stacked[rows, :lag, :lag] = values.reshape(-1, lag, lag)
+        stacked[rows, :lag, :lag] = matrix_rows.flatten().to_numpy(zero_copy_only=False).reshape(-1, lag, lag)
     return stacked

@@ -1,174 +1,23 @@
-"""A small journal, a small table, and a disk that fails on demand."""
+"""The bench of the sink's tests."""
 
-import errno
-import os
-import sqlite3
-from contextlib import contextmanager
+import importlib.util
+from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
-from streamcal.sink.arrow import ArrowSink
-from streamcal.sink.files import SystemFiles
-from streamcal.sink.schema import schema_id
-from streamcal.sink.tables import TABLES
 
-
-class SmallJournal:
-    """`Transactions` over a file, with one table of its own for what a sink's caller records."""
-
-    def __init__(self, path):
-        self.connection = sqlite3.connect(path, isolation_level=None)
-        self.connection.execute("PRAGMA synchronous = OFF")  # no test here pulls the plug
-        if not self.query("SELECT 1 FROM sqlite_master WHERE name = 'done'"):
-            for statement in (*TABLES, "CREATE TABLE done (key TEXT, seq INTEGER)"):
-                self.connection.execute(statement)
-
-    @contextmanager
-    def transaction(self):
-        self.connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield self.connection
-            self.connection.execute("COMMIT")
-        finally:
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
-
-    def query(self, sql, parameters=()):
-        return self.connection.execute(sql, parameters).fetchall()
-
-
-class Killed(BaseException):
-    """The process is dead: nothing catches it, nothing works afterwards."""
-
-
-class FailingFiles(SystemFiles):
-    """The system's files; from call number ``at`` on it fails, or once, or writes only parts."""
-
-    def __init__(self, at=None, error=None, calls=None, part=None):
-        self.at = at
-        self.error = error  # an errno: that call alone fails; None: the process is killed before that call
-        self.calls = calls  # only these are counted
-        self.part = part  # most bytes that a write takes
-        self.count = 0
-        self.log = []
-
-    def _step(self, name):
-        if self.calls and name not in self.calls:
-            return
-        self.log.append(name)
-        self.count += 1
-        if self.at is None or self.count < self.at:
-            return
-        if self.error is None:
-            raise Killed
-        if self.count == self.at:
-            raise OSError(self.error, os.strerror(self.error))
-
-    def open(self, path, flags):
-        self._step("open")
-        return super().open(path, flags)
-
-    def pwrite(self, descriptor, data, offset):
-        if self.at is not None and self.error is None and self.count + 1 == self.at:
-            super().pwrite(descriptor, data[: len(data) // 2], offset)  # killed in the middle of it
-        self._step("pwrite")
-        return super().pwrite(descriptor, data[: self.part], offset)
-
-    def truncate(self, descriptor, size):
-        self._step("truncate")
-        super().truncate(descriptor, size)
-
-    def sync(self, descriptor):
-        self._step("sync")  # and no more: no test here pulls the plug
-
-    def rename(self, source, target):
-        self._step("rename")
-        super().rename(source, target)
-
-    def unlink(self, path):
-        self._step("unlink")
-        super().unlink(path)
-
-    def make_folder(self, path):
-        self._step("make_folder")
-        super().make_folder(path)
-
-
-class Bench:
-    """Opens sinks on one output and appends numbered batches."""
-
-    def __init__(self, folder):
-        self.output = folder / "out"
-        self.output.mkdir()
-        self.state = folder / "journal.db"
-        self.journal = SmallJournal(self.state)
-        self.now = 1000.0
-        self.table = self.output / "measurements"
-
-    def open(self, *, files=None, roll_bytes=1 << 40, roll_seconds=1e9, recover=True, **options):
-        self.journal.connection.close()  # a process takes its transaction with it when it dies
-        self.journal = SmallJournal(self.state)
-        sink = ArrowSink(
-            self.output,
-            "measurements",
-            self.journal,
-            roll_bytes=roll_bytes,
-            roll_seconds=roll_seconds,
-            clock=lambda: self.now,
-            files=files,
-            **options,
-        )
-        if recover:
-            sink.recover()
-        return sink
-
-    def append(self, sink, number, columns=None, record=None):
-        return sink.append(make_batch(number, sink.next_seq, columns), key=f"pair{number}", record=record or self.note)
-
-    @staticmethod
-    def note(connection, seq):
-        connection.execute("INSERT INTO done VALUES ('x', ?)", (seq,))
-
-    def live(self, number=1):
-        return self.table / "live" / f"{number:06d}.arrows"
-
-    def sealed(self, number=1):
-        return self.table / "sealed" / f"{number:06d}.arrow"
-
-
-def make_batch(number, seq, columns=None):
-    """Two rows; their values tell the number."""
-    columns = {"value": pa.float64(), "name": pa.string()} if columns is None else columns
-    fields = [pa.field("seq", pa.int64()), *(pa.field(name, kind) for name, kind in columns.items())]
-    schema = pa.schema(fields, metadata={"note": "small"})
-    schema = schema.with_metadata({**schema.metadata, b"schema_id": schema_id(schema).encode()})
-    values = {pa.float64(): [number + 0.5, None], pa.string(): [f"n{number}", ""], pa.int64(): [number, -number]}
-    arrays = [pa.array([seq, seq]), *(pa.array(values[kind], kind) for kind in columns.values())]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+@pytest.fixture(scope="session")
+def bench_class():
+    """The class of benches; ``bench.py`` is no module of a package, and other folders of tests use it too."""
+    spec = importlib.util.spec_from_file_location("sink_bench", Path(__file__).with_name("bench.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Bench
 
 
 @pytest.fixture
-def bench(tmp_path):
+def bench(bench_class, tmp_path):
     """An empty output with its journal."""
-    bench = Bench(tmp_path)
+    bench = bench_class(tmp_path)
     yield bench
-    bench.journal.connection.close()
-
-
-@pytest.fixture
-def failing_files():
-    """The class of a disk that fails on demand."""
-    return FailingFiles
-
-
-@pytest.fixture
-def killed():
-    """What a killed process raises here."""
-    return Killed
-
-
-@pytest.fixture
-def full_disk():
-    """The number of the error that a full disk gives."""
-    return errno.ENOSPC
+    bench.close()
