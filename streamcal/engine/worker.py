@@ -31,7 +31,7 @@ def main(name: str, parent: str, jobs: str, results: str, memory: str) -> None:
     call_prctl(_PR_SET_NAME, name.encode())
     restore_signals()
     limit_resources(int(memory) << 20)
-    os.register_at_fork(after_in_child=lambda: enter_child(jobs_fd, results_fd))
+    prepare_forks(jobs_fd, results_fd)
     while (frame := read_frame(jobs_fd)) is not None:
         number, function, job = frame
         outcome = execute(function, job)
@@ -79,12 +79,21 @@ def limit_resources(memory: int) -> None:
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
 
 
-def enter_child(*descriptors: int) -> None:
-    """In a process that a job forks: keep away from the pipes, and end with whoever forked it."""
-    for descriptor in descriptors:
-        with contextlib.suppress(OSError):
-            os.close(descriptor)
-    call_prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def prepare_forks(*descriptors: int) -> None:
+    """Have a process that a job forks keep away from the pipes, and end with the one that forked it."""
+    parent = 0
+
+    def note_parent() -> None:
+        nonlocal parent
+        parent = os.getpid()
+
+    def enter_child() -> None:
+        for descriptor in descriptors:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        die_with(parent)
+
+    os.register_at_fork(before=note_parent, after_in_child=enter_child)
 
 
 def read_frame(descriptor: int) -> tuple[int, str, bytes] | None:
