@@ -1,0 +1,129 @@
+"""The stage crosstalk: where its coefficients come from, and what it leaves."""
+
+import numpy as np
+import pytest
+
+from streamcal.calibs.crosstalk import CrosstalkCalib
+from streamcal.errors import StageError
+from streamcal.flags import MaskBit, RowFlag
+from streamcal.testing import RecordingContext
+
+MATRIX = ((0.0, 1e-3), (2e-3, 0.0))  # [target][source]
+
+
+@pytest.fixture
+def exposure(made):
+    """Return two amplifiers read toward opposite sides, with the crosstalk of MATRIX between them."""
+    true = np.zeros((2, 3, 4))  # outputs at [0, 0]
+    true[0, 1, 0], true[1, 2, 3] = 10000, 20000
+    seen = true + np.tensordot(MATRIX, true, axes=1)
+    left = made.amplifier(seen[0], name="A")
+    right = made.amplifier(seen[1][:, ::-1], name="B", corner="LR")
+    return made.exposure(left, right)
+
+
+@pytest.fixture
+def subtract(plugins):
+    """Run the stage alone."""
+
+    def run(exposure, context=None, **settings):
+        stage = plugins.stages["crosstalk"]
+        return stage.run(exposure, stage.settings(**settings), context or RecordingContext("crosstalk"))
+
+    return run
+
+
+def write_calib(path, **attributes):
+    """Write a calibration with the coefficients of MATRIX."""
+    calib = CrosstalkCalib(n_amp=2)
+    calib.coeffs, calib.has_crosstalk = np.array(MATRIX), True
+    calib.update_metadata(**attributes)
+    calib.write_fits(path) if path.suffix == ".fits" else calib.write_text(path)
+
+
+def assert_corrected(exposure):
+    """Check that only the two sources are left."""
+    left, right = exposure.amplifiers["A"].data, exposure.amplifiers["B"].data[:, ::-1]
+    assert left[1, 0] == pytest.approx(10000, rel=1e-5)
+    assert left[2, 3] == pytest.approx(0, abs=0.01)  # 20 ADU before
+    assert right[2, 3] == pytest.approx(20000, rel=1e-5)
+    assert right[1, 0] == pytest.approx(0, abs=0.01)  # 20 ADU before
+
+
+def test_matrix_of_the_configuration(subtract, exposure):
+    """Coefficients are [target][source], and pixels read at the same time belong together."""
+    assert_corrected(subtract(exposure, matrix=MATRIX, iterations=2))
+
+
+@pytest.mark.parametrize("name", ["d0.fits", "d0.ecsv", "d0.yaml"])
+def test_calibration_file(subtract, exposure, tmp_path, name):
+    """Every format of the calibration is read; the pattern may hold the detector."""
+    write_calib(tmp_path / name)
+    context = RecordingContext("crosstalk", folders=(tmp_path,))
+    pattern = "{detector}" + (tmp_path / name).suffix
+    assert_corrected(subtract(exposure, context, file=pattern, iterations=2))
+    assert context.metadata["crosstalk:file"] == str(tmp_path / name)
+    assert len(context.metadata["crosstalk:digest"]) == 32
+    assert context.metadata["crosstalk:largest_correction"] == pytest.approx(20, rel=0.01)
+
+
+def test_nothing_configured_passes_through_flagged(subtract, exposure):
+    """Without a calibration pixels stay as they are, and each row says so."""
+    before = exposure.amplifiers["A"].data.copy()
+    after = subtract(exposure)
+    np.testing.assert_array_equal(after.amplifiers["A"].data, before)
+    assert [entry.metadata["flags"] for entry in after.amplifiers.values()] == [RowFlag.NO_CROSSTALK] * 2
+
+
+def test_missing_file_is_an_error_or_skipped(subtract, exposure, tmp_path):
+    """A detector without a file fails its pair, unless missing = "skip"."""
+    context = RecordingContext("crosstalk", folders=(tmp_path,))
+    with pytest.raises(StageError, match=r"no file 'd0\.fits'"):
+        subtract(exposure, context, file="{detector}.fits")
+    after = subtract(exposure, context, file="{detector}.fits", missing="skip")
+    assert after.amplifiers["A"].metadata["flags"] == RowFlag.NO_CROSSTALK
+
+
+def test_calibration_of_another_detector_is_an_error(subtract, exposure, tmp_path):
+    """Where both say who they are, they must agree."""
+    write_calib(tmp_path / "x.fits", DETECTOR_NAME="d7")
+    context = RecordingContext("crosstalk", folders=(tmp_path,))
+    with pytest.raises(StageError, match=r"x\.fits: detector must be that of the calibration, 'd7', got 'd0'"):
+        subtract(exposure, context, file="x.fits")
+
+
+def test_matrix_of_another_size_is_an_error(subtract, exposure):
+    """One row and column for each amplifier."""
+    with pytest.raises(StageError, match="crosstalk calibration configuration: n_amp must be"):
+        subtract(exposure, matrix=((0.0,),))
+
+
+def test_a_file_that_is_no_calibration_is_an_error(subtract, exposure, tmp_path):
+    """The message names the file."""
+    (tmp_path / "x.yaml").write_text("metadata: {OBSTYPE: flat}\n")
+    with pytest.raises(StageError, match=r"x\.yaml: "):
+        subtract(exposure, RecordingContext("crosstalk", folders=(tmp_path,)), file="x.yaml")
+
+
+def test_pixels_under_bright_sources_are_marked(subtract, exposure):
+    """The threshold sets the bit CROSSTALK on what a source above it touches."""
+    after = subtract(exposure, matrix=MATRIX, threshold=15000.0)
+    marked = np.argwhere(after.amplifiers["A"].mask & np.uint32(MaskBit.CROSSTALK))
+    assert marked.tolist() == [[2, 3]]
+
+
+def test_coefficients_in_electrons_need_gains(subtract, exposure):
+    """With one gain for all amplifiers they are those in ADU; without gains they cannot be used."""
+    assert_corrected(subtract(exposure, matrix=MATRIX, units="electron", gains=1.5, iterations=2))
+    with pytest.raises(StageError, match="gains"):
+        subtract(exposure, matrix=MATRIX, units="electron")
+
+
+def test_parallel_overscan_is_corrected_when_asked_for(subtract, exposure):
+    """full_amplifier corrects the overscan that isr left for parallel_overscan."""
+    for amplifier in exposure.amplifiers.values():
+        amplifier.overscan = {"parallel": np.zeros((3, 4), np.float32)}
+    exposure.amplifiers["A"].overscan["parallel"][0, 0] = 1000
+    after = subtract(exposure, matrix=MATRIX, full_amplifier=True)
+    assert after.amplifiers["B"].overscan["parallel"][0, 3] == pytest.approx(-2)
+    assert subtract(exposure, matrix=MATRIX).amplifiers["B"].overscan["parallel"][0, 3] == 0

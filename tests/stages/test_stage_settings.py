@@ -1,0 +1,85 @@
+"""Settings of the built-in stages: documented, and wrong ones found with a message that helps; order of the chain."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from streamcal.errors import ConfigError
+
+BUILTIN = ("isr", "crosstalk", "parallel_overscan", "covariance", "gain")
+DOCS = Path(__file__).parents[2] / "docs" / "stages.md"
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_settings_are_documented(plugins, name):
+    """docs/stages.md lists every setting of a stage with its default and description, and no other."""
+    section = re.split(r"^## ", DOCS.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    text = next(part for part in section if part.startswith(f"`{name}`"))
+    documented = dict(re.findall(r"^\| `(\w+)` \| .+? \| (.+) \|$", text, flags=re.MULTILINE))
+    fields = plugins.stages[name].settings.model_fields
+    assert documented == {key: field.description for key, field in fields.items()}
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_columns_are_documented(plugins, name):
+    """docs/stages.md names every column of a stage."""
+    text = DOCS.read_text(encoding="utf-8")
+    assert [column.name for column in plugins.stages[name].columns if f"`{column.name}`" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings", "reason"),
+    [
+        ("isr", {"overscan": "seral"}, "isr.overscan: overscan must be serial, prescan, none or a section such as"),
+        ("isr", {"model": "MEDAN"}, "isr.model: overscan model must be one of MEDIAN, MEAN, MEDIAN_PER_ROW, "),
+        ("isr", {"skip_leading": -1}, "isr.skip_leading: input should be greater than or equal to 0, got -1"),
+        ("isr", {"saturation": "high"}, "isr.saturation: must be a number above 0, or a table of them by amplifier"),
+        ("isr", {"suspect": {"A": True}}, "isr.suspect: must be a number above 0, or a table of them by amplifier"),
+        ("isr", {"suspect": 9.0, "saturation": 8.0}, "suspect must not be above saturation, got 9.0 and 8.0"),
+        ("isr", {"bias": "b_{amp}"}, "isr.bias: must hold no other braces than {instrument}, {detector}, "),
+        ("isr", {"read_noise": ["frames"]}, "read_noise lists 'frames', but noise_frames is not set"),
+        ("isr", {"read_noise": ["header"], "noise_adu": 5}, "noise_adu is set, but read_noise does not list 'config'"),
+        ("isr", {"edge_levl": "AMP"}, "isr.edge_levl: unknown key, did you mean 'edge_level'?"),
+        ("covariance", {"max_lag": 0}, "covariance.max_lag: input should be greater than or equal to 1, got 0"),
+        ("covariance", {"max_lag": 2.5}, "covariance.max_lag: input should be a valid integer, got 2.5"),
+        ("covariance", {"region": [5, 1, 0, 9]}, 'covariance.region: must be "AMP", "FULL" or [x0, x1, y0, y1] with'),
+        ("covariance", {"blocks": [110]}, "covariance.blocks: must be [ny, nx], two whole numbers of at least 1"),
+        ("covariance", {"bad_mask": ["BAT"]}, "covariance.bad_mask.0: input should be 'BAD', 'SAT', 'SUSPECT'"),
+        ("crosstalk", {"matrix": [[0, 1], [1]]}, "matrix must be square, got 2 rows of [1, 2]"),
+        ("crosstalk", {"matrix": [[0]], "file": "x.fits"}, "matrix and file exclude each other"),
+        ("crosstalk", {"file": "x.fits", "units": "adu"}, "units goes with matrix; a file says it itself"),
+        ("crosstalk", {"full_amplifier": True, "background": "AMP"}, "background must be NONE with full_amplifier"),
+    ],
+)
+def test_wrong_settings_are_found(make_chain, stage, settings, reason):
+    """One line that names the key, the rule and the value."""
+    with pytest.raises(ConfigError) as raised:
+        make_chain({stage: settings}, stages=("isr", "crosstalk", "covariance"))
+    assert reason in str(raised.value)
+    assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("stages", "reason"),
+    [
+        (("crosstalk", "isr"), "'crosstalk' requires 'overscan', which no earlier stage provides"),
+        (("isr", "gain", "covariance"), "'gain' requires 'pair_statistics', which no earlier stage provides"),
+        (("covariance", "gain"), "'covariance' requires 'overscan', which no earlier stage provides"),
+        (("isr", "covariance", "crosstalk"), "exposure stage 'crosstalk' must come before pair stage 'covariance'"),
+        (("isr", "astrometry"), "unknown stage 'astrometry', known: covariance, crosstalk, gain, isr"),
+    ],
+)
+def test_wrong_order_is_found(make_chain, stages, reason):
+    """What a stage needs must come before it."""
+    with pytest.raises(ConfigError, match=re.escape(reason)):
+        make_chain(stages=stages)
+
+
+def test_default_chain_has_all_contract_columns(make_chain):
+    """The four default stages bring every column of a row that the core does not."""
+    from streamcal.sink.columns import CONTRACT_ORDER, CORE_COLUMNS
+
+    chain = make_chain(stages=("isr", "crosstalk", "covariance", "gain"))
+    brought = {column.name for _, columns in chain.columns for column in columns}
+    assert brought == set(CONTRACT_ORDER) - {column.name for column in CORE_COLUMNS}
