@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -46,12 +47,18 @@ def set_seq(batch: pa.RecordBatch, seq: int) -> pa.RecordBatch:
     return batch.set_column(index, batch.schema.field(index), values)
 
 
+def type_text(kind: pa.DataType) -> str:
+    """Return an Arrow type the way a `Column` declares it."""
+    text = str(kind).replace("item: ", "").replace("double", "float64").replace("tz=", "")
+    return re.sub(r"\bfloat\b", "float32", text)
+
+
 def _build_column(field: pa.Field, rows: Sequence[Mapping[str, Any]]) -> pa.Array:
     values = [_convert_cell(field, row) for row in rows]
     try:
         return pa.array(values, type=field.type)
     except (pa.ArrowException, OverflowError, ValueError) as exc:
-        msg = f"column {field.name!r}: a value does not fit into {field.type}: {exc}"
+        msg = f"column {field.name!r}: a value does not fit into {type_text(field.type)}: {exc}"
         raise ValueError(msg) from exc
 
 
@@ -64,7 +71,7 @@ def _convert_cell(field: pa.Field, row: Mapping[str, Any]) -> Any:
     try:
         return _convert(row[field.name], field.type)
     except (TypeError, ValueError) as exc:
-        msg = f"{_place(field.name, row)}: must be {field.type}, got {exc}"
+        msg = f"{_place(field.name, row)}: must be {type_text(field.type)}, got {exc}"
         raise ValueError(msg) from exc
 
 

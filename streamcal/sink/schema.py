@@ -12,7 +12,7 @@ import pyarrow as pa
 import streamcal
 from streamcal.errors import ConfigError
 from streamcal.hookspecs import Column
-from streamcal.sink.batches import build_batch
+from streamcal.sink.batches import build_batch, type_text
 from streamcal.sink.columns import AUXILIARY_PREFIX, CONTRACT_ORDER, CORE_COLUMNS, EXPOSURE_COLUMNS
 
 SCHEMA_VERSION = "1"
@@ -214,6 +214,7 @@ def without_segment(schema: pa.Schema) -> pa.Schema:
 def change_of_type(old: pa.Schema, new: pa.Schema) -> str:
     """Tell which column has another type in a new schema; empty if none has."""
     for field in new:
-        if (index := old.get_field_index(field.name)) >= 0 and old.field(index).type != field.type:
-            return f"column {field.name!r} is {field.type} now and was {old.field(index).type} in earlier rows"
+        index = old.get_field_index(field.name)
+        if index >= 0 and (before := old.field(index).type) != field.type:
+            return f"column {field.name!r} is {type_text(field.type)} now and was {type_text(before)} in earlier rows"
     return ""

@@ -10,7 +10,7 @@ BENCH = Path(__file__).parents[1] / "sink" / "bench.py"
 
 @pytest.fixture
 def bench(tmp_path):
-    """An empty output with its journal, see ``tests/sink/bench.py``."""
+    """Make an empty output with its journal, see ``tests/sink/bench.py``."""
     spec = importlib.util.spec_from_file_location("sink_bench_of_results", BENCH)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -24,6 +24,7 @@ class SmallJournal:
 
     @contextmanager
     def transaction(self):
+        """See `Transactions`."""
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             yield self.connection
@@ -33,6 +34,7 @@ class SmallJournal:
                 self.connection.execute("ROLLBACK")
 
     def query(self, sql, parameters=()):
+        """See `Transactions`."""
         return self.connection.execute(sql, parameters).fetchall()
 
 
@@ -64,31 +66,38 @@ class FailingFiles(SystemFiles):
             raise OSError(self.error, os.strerror(self.error))
 
     def open(self, path, flags):
+        """See `Files.open`."""
         self._step("open")
         return super().open(path, flags)
 
     def pwrite(self, descriptor, data, offset):
+        """See `Files.pwrite`."""
         if self.at is not None and self.error is None and self.count + 1 == self.at:
             super().pwrite(descriptor, data[: len(data) // 2], offset)  # killed in the middle of it
         self._step("pwrite")
         return super().pwrite(descriptor, data[: self.part], offset)
 
     def truncate(self, descriptor, size):
+        """See `Files.truncate`."""
         self._step("truncate")
         super().truncate(descriptor, size)
 
     def sync(self, descriptor):
+        """See `Files.sync`."""
         self._step("sync")  # and no more: no test here pulls the plug
 
     def rename(self, source, target):
+        """See `Files.rename`."""
         self._step("rename")
         super().rename(source, target)
 
     def unlink(self, path):
+        """See `Files.unlink`."""
         self._step("unlink")
         super().unlink(path)
 
     def make_folder(self, path):
+        """See `Files.make_folder`."""
         self._step("make_folder")
         super().make_folder(path)
 
@@ -108,6 +117,7 @@ class Bench:
         self.table = self.output / "measurements"
 
     def close(self):
+        """Close the journal."""
         self.journal.connection.close()
 
     def open(self, *, files=None, roll_bytes=1 << 40, roll_seconds=1e9, recover=True, **options):
@@ -130,13 +140,15 @@ class Bench:
         return sink.append(make_batch(number, sink.next_seq, columns), key=f"pair{number}", record=record or note)
 
     def done(self):
-        """What the caller recorded, in order."""
+        """Return what the caller recorded, in order."""
         return [key for (key,) in self.journal.query("SELECT key FROM done ORDER BY seq")]
 
     def live(self, number=1):
+        """Return the file of a live segment."""
         return self.table / "live" / f"{number:06d}.arrows"
 
     def sealed(self, number=1):
+        """Return the file of a sealed segment."""
         return self.table / "sealed" / f"{number:06d}.arrow"
 
 

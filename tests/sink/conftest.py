@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def bench_class():
-    """The class of benches; ``bench.py`` is no module of a package, and other folders of tests use it too."""
+    """Load the class of benches; ``bench.py`` is no module of a package, and other folders of tests use it too."""
     spec = importlib.util.spec_from_file_location("sink_bench", Path(__file__).with_name("bench.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -17,7 +17,7 @@ def bench_class():
 
 @pytest.fixture
 def bench(bench_class, tmp_path):
-    """An empty output with its journal."""
+    """Make an empty output with its journal."""
     bench = bench_class(tmp_path)
     yield bench
     bench.close()

@@ -25,7 +25,7 @@ def run(bench, files):
 
 
 def values_of(bench):
-    """The numbers that a reader sees, in order: of each pair of rows the first."""
+    """Return the numbers that a reader sees, in order: of each pair of rows the first."""
     return [int(value - 0.5) for value in results.read(bench.output)["value"].to_pylist()[::2]]
 
 
