@@ -70,7 +70,7 @@ def make_run_engine(config: Config, recipe: Recipe) -> Executor:
             jobs_per_worker=settings.jobs_per_worker,
             start="streamcal.jobs:warm_worker",
             start_payload=recipe.to_json().encode(),
-            environment={"NUMBA_CACHE_DIR": str(config.state_folder / "numba")},
+            environment={"NUMBA_CACHE_DIR": os.environ["NUMBA_CACHE_DIR"]},
         )
     )
 
@@ -101,6 +101,8 @@ def run_daemon(config: Config, *, once: bool = False) -> int:
     if not config.source.folders:
         msg = f"{config.origin}: source.folders is empty and --input was not given"
         raise ConfigError(msg)
+    # numba keeps compiled kernels beside the package, which a service may not be able to write
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(config.state_folder / "numba"))
     workshop = prepare(config)
     make_folders(config)
     with ExitStack() as stack:

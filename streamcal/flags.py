@@ -43,7 +43,10 @@ class RowFlag(_DescribedFlag):
     VARIANCE_MISMATCH = 1 << 3, "variance and C_00 differ by more than threshold_percent"
     MEAN_MISMATCH = 1 << 4, "mean_used differs from mean by more than 0.1 %: clipped means are of other pixels"
     NONPOSITIVE_SUM = 1 << 5, "too many pixels with a sum of the two flats <= 0: the gain statistic is NaN"
-    SHAPE_DRIFT = 1 << 6, "C_01 or C_10 is some per cent of the variance: the light changed its shape between the flats"
+    SHAPE_DRIFT = (
+        1 << 6,
+        "covariances at long lags, or C_01 or C_10, show that the light changed its shape between the flats",
+    )
     NONPOSITIVE_MEAN = 1 << 7, "a mean level is not above zero: nothing was measured"
     GAIN_INVALID = 1 << 8, "the gain is not a positive finite number"
     NONFINITE_PIXELS = 1 << 9, "some pixels are NaN or infinite; they were left out"

@@ -132,10 +132,11 @@ def open_workshop(recipe_json: str) -> Workshop:
 
 def warm_worker(job: bytes) -> bytes:
     """Load all that a recipe needs and compile the kernels, so that the first pair does not wait for it."""
-    from streamcal.measure import warm_kernels
+    from streamcal.measure import median_variance_factor, warm_kernels
 
     open_workshop(job.decode())
     warm_kernels()
+    median_variance_factor(2)
     return b""
 
 

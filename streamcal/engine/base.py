@@ -142,13 +142,28 @@ def make_engine(options: EngineOptions) -> Executor:
         from streamcal.engine.local import LocalEngine
 
         return LocalEngine(options)
+    check_kind(options.kind)
+    return _make_plugged(_plugged_engines()[options.kind], options)
+
+
+def check_kind(kind: str) -> None:
+    """Check that there is an engine of a kind.
+
+    Raises
+    ------
+    ConfigError
+        If there is none; lists the known ones.
+    """
+    known = [*BUILT_IN, *sorted(_plugged_engines())]
+    if kind not in known:
+        msg = f"engine.kind must be one of {', '.join(known)}, got {kind!r}"
+        raise ConfigError(msg)
+
+
+def _plugged_engines() -> dict[str, EntryPoint]:
     from importlib.metadata import entry_points
 
-    plugged = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
-    if options.kind not in plugged:
-        msg = f"engine.kind must be one of {', '.join([*BUILT_IN, *sorted(plugged)])}, got {options.kind!r}"
-        raise ConfigError(msg)
-    return _make_plugged(plugged[options.kind], options)
+    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
 def _make_plugged(point: EntryPoint, options: EngineOptions) -> Executor:

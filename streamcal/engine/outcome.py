@@ -29,6 +29,8 @@ _KEPT: dict[type[errors.StreamcalError], tuple[str, ...]] = {
     errors.WorkerDied: ("detail",),
     errors.WorkerFailed: ("detail",),
     errors.RetryLater: ("after_seconds",),
+    errors.NotWhole: (),
+    errors.FileChanged: (),
     errors.ExposureError: (),
     errors.PluginError: (),
     errors.ConfigError: (),

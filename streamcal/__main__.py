@@ -1,0 +1,5 @@
+"""``python -m streamcal`` is the command line."""
+
+from streamcal.cli import main
+
+main()
