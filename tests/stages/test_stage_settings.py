@@ -1,5 +1,6 @@
 """Settings of the built-in stages: documented, and wrong ones found with a message that helps; order of the chain."""
 
+import json
 import re
 from pathlib import Path
 
@@ -12,20 +13,19 @@ DOCS = Path(__file__).parents[2] / "docs" / "stages.md"
 
 
 @pytest.mark.parametrize("name", BUILTIN)
-def test_settings_are_documented(plugins, name):
-    """docs/stages.md lists every setting of a stage with its default and description, and no other."""
-    section = re.split(r"^## ", DOCS.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    text = next(part for part in section if part.startswith(f"`{name}`"))
-    documented = dict(re.findall(r"^\| `(\w+)` \| .+? \| (.+) \|$", text, flags=re.MULTILINE))
-    fields = plugins.stages[name].settings.model_fields
-    assert documented == {key: field.description for key, field in fields.items()}
+def test_settings_and_columns_are_documented(plugins, name):
+    """docs/stages.md lists each setting with its default, each column with its unit, and nothing else."""
+    sections = re.split(r"^## ", DOCS.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    text = next(section for section in sections if section.startswith(f"`{name}`"))
+    documented = {row[0]: row[1:] for row in re.findall(r"^\| `(\w+)` \| (.+?) \| (.+) \|$", text, flags=re.MULTILINE)}
+    fields, columns = plugins.stages[name].settings.model_fields, plugins.stages[name].columns
+    settings = {key: (show_default(field.default), field.description) for key, field in fields.items()}
+    assert documented == settings | {column.name: (column.unit or "text", column.description) for column in columns}
 
 
-@pytest.mark.parametrize("name", BUILTIN)
-def test_columns_are_documented(plugins, name):
-    """docs/stages.md names every column of a stage."""
-    text = DOCS.read_text(encoding="utf-8")
-    assert [column.name for column in plugins.stages[name].columns if f"`{column.name}`" not in text] == []
+def show_default(value):
+    """Return a default as the documentation shows it."""
+    return "none" if value is None else f"`{json.dumps(value)}`"
 
 
 @pytest.mark.parametrize(
