@@ -338,10 +338,17 @@ class DirectorySource:
                 if self._may_wait(path, look, now):
                     self._queue.postpone(path, look, stat, now)
                 continue
-            self._unhinted += not look.hinted
+            if not look.hinted:
+                self._note_unhinted(path)
             self._left.pop(path, None)
             self._handed_out.add(path)
             yield Candidate(path=path, stat=stat)
+
+    def _note_unhinted(self, path: str) -> None:
+        self._unhinted += 1
+        for root in self._roots:
+            if not self._is_short_of_watches and Path(path).is_relative_to(root.path):
+                root.doubt()
 
     def _is_known(self, path: str, stat: FileStat) -> bool:
         return self._left.get(path) == stat or self._ledger.known_file(path) == stat
@@ -349,7 +356,8 @@ class DirectorySource:
     def _may_wait(self, path: str, look: Look, now: float) -> bool:
         """Tell whether a file that had changed at its look may stay in the queue."""
         if self._watching:
-            return not self._queue.is_full  # files that never rest must not keep out others; a listing finds them again
+            # Files that never rest must not keep out others; a listing finds them again.
+            return len(self._queue) + 1 < MAX_SETTLING
         if now - look.since <= self._config.incomplete_timeout:
             return True
         log.warning("file still changing is left out", path=show_path(path))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
@@ -196,6 +197,8 @@ class FolderWatch:
         return bool(emitters) and all(emitter.is_alive() for emitter in emitters)
 
     def _subscribe(self) -> None:
+        # Watchdog warns of itself in its reading thread, at length and harmlessly; as an error this ends the thread.
+        warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
         self._observer = Observer()
         try:
             self._observer.schedule(self._hints, self._folder, recursive=self._recursive, event_filter=EVENTS)

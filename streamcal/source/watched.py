@@ -56,6 +56,7 @@ class WatchedFolder:
         self.n_folders = 0
         self.unreadable: dict[str, str] = {}
         self._config = config
+        self._doubted = False
         self._watch = FolderWatch(self.path, hints, recursive=config.recursive)
 
     def refresh(self, *, subscribe: bool) -> None:
@@ -66,6 +67,9 @@ class WatchedFolder:
         subscribe : bool
             Whether events are wanted at all.
         """
+        if self._doubted:
+            self._watch.stop()
+        self._doubted = False
         identity = identify_folder(self.path)
         mode: WatchMode = "missing" if identity is None else "poll"
         if identity is None or not subscribe or not self._wants_events(identity[0]):
@@ -79,6 +83,13 @@ class WatchedFolder:
     def stop(self) -> None:
         """End the subscription and wait for its threads."""
         self._watch.stop()
+
+    def doubt(self) -> None:
+        """Renew the subscription at the next `refresh`: a file came of which no event told.
+
+        Watchdog has threads that die unseen; nothing but their silence tells.
+        """
+        self._doubted = True
 
     def note_listing(self, listing: Listing) -> None:
         """Remember what a complete listing met; say once what it could not look at."""
