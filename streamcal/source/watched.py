@@ -56,6 +56,7 @@ class WatchedFolder:
         self.n_folders = 0
         self.unreadable: dict[str, str] = {}
         self._config = config
+        self._told_mode: WatchMode | None = None
         self._doubted = False
         self._watch = FolderWatch(self.path, hints, recursive=config.recursive)
 
@@ -76,9 +77,12 @@ class WatchedFolder:
             self._watch.stop()
         elif self._watch.ensure(identity):
             mode = "events"
-        if mode != self.mode:
-            log.info("folder is watched", folder=show_path(self.path), mode=mode)
         self.mode = mode
+        if mode != self._told_mode and mode == "missing":
+            log.warning("folder is missing", folder=show_path(self.path))
+        elif mode != self._told_mode and subscribe:
+            log.info("folder is watched", folder=show_path(self.path), mode=mode)
+        self._told_mode = mode
 
     def stop(self) -> None:
         """End the subscription and wait for its threads."""

@@ -374,11 +374,12 @@ def test_an_excluded_folder_around_the_watched_one_excludes_nothing(setup, tmp_p
     assert s.poll() == ["a.fits"]
 
 
-def test_a_folder_that_appears_later_is_found(setup, tmp_path):
-    """A missing folder is no error; it is looked for on the period."""
+def test_a_folder_that_appears_later_is_found(setup, tmp_path, capsys):
+    """A missing folder is no error; it is named once in the log and looked for on the period."""
     s = setup(folders=(tmp_path / "later",), settle_seconds=0.0)
-    assert s.poll() == []
+    assert s.poll() == s.poll(10.0) == []
     assert s.source.status().watch_mode == {str(tmp_path / "later"): "missing"}
+    assert capsys.readouterr().out.count("folder is missing") == 1
     write(tmp_path / "later" / "a.fits")
     assert s.poll(10.0) == ["../later/a.fits"]
     assert s.source.status().watch_mode == {str(tmp_path / "later"): "poll"}
