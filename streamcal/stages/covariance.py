@@ -35,7 +35,7 @@ def _check_region(value: Any) -> Any:
     if value not in ("AMP", "FULL") and not _is_box(value):
         msg = f'must be "AMP", "FULL" or [x0, x1, y0, y1] with x0 < x1 and y0 < y1, got {value!r}'
         raise ValueError(msg)
-    return value
+    return value if isinstance(value, str) else tuple(value)
 
 
 def _check_blocks(value: Any) -> Any:
@@ -43,7 +43,7 @@ def _check_blocks(value: Any) -> Any:
     if value is not None and not (len(sizes) == 2 and all(type(size) is int and size >= 1 for size in sizes)):
         msg = f"must be [ny, nx], two whole numbers of at least 1, got {value!r}"
         raise ValueError(msg)
-    return value
+    return value if value is None else tuple(value)
 
 
 Region = Annotated[Literal["AMP", "FULL"] | tuple[int, int, int, int], BeforeValidator(_check_region)]

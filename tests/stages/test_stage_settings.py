@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,28 @@ def test_wrong_settings_are_found(make_chain, stage, settings, reason):
         make_chain({stage: settings}, stages=("isr", "crosstalk", "covariance"))
     assert reason in str(raised.value)
     assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("stage", "toml"),
+    [
+        (
+            "isr",
+            'saturation = 60000\nsuspect = { A = 50000, B = 4.5e4 }\noverscan = "[3:50,*]"\nbias = "b_{detector}.fits"',
+        ),
+        ("isr", 'noise_frames = ["a.fits", "b.fits"]\nread_noise = ["overscan", "frames"]'),
+        ("covariance", 'region = [0, 100, 0, 50]\nblocks = [110, 110]\nbad_mask = ["BAD", "CROSSTALK"]'),
+        ("covariance", 'region = "FULL"\nmax_lag = 1'),
+        ("crosstalk", 'matrix = [[0, 1e-4], [1e-4, 0]]\nunits = "electron"\ngains = { A = 1, B = 1.5 }'),
+        ("gain", 'correction = "UNBIASED"'),
+    ],
+)
+def test_right_settings_are_taken(make_chain, stage, toml):
+    """Whatever the documentation allows can be written in TOML."""
+    settings = tomllib.loads(toml)
+    (link,) = (link for link in make_chain({stage: settings}, BUILTIN).links if link.stage.name == stage)
+    taken = link.settings.model_dump(mode="json", include=settings.keys())
+    assert taken == settings
 
 
 @pytest.mark.parametrize(
