@@ -27,8 +27,8 @@ class Source(Protocol):
     def poll(self, limit: int) -> list[Candidate]:
         """Return files that came to rest and that the journal does not know like this."""
 
-    def forget(self, path: str) -> None:
-        """Let a file out of the caller's hands: it is looked at again unless the journal knows it."""
+    def forget(self, path: str, unless: FileStat | None = None) -> None:
+        """Let a file out of the caller's hands: it comes again unless the journal knows it, or it is still as given."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,7 +115,8 @@ class Intake:
             self._settle(inspection)
             path = inspection.candidate.path
             del self._inspections[path]
-            self._source.forget(path)
+            waiting = self._incomplete.get(path)
+            self._source.forget(path, unless=waiting.stat if waiting else None)
         return len(ended)
 
     def reject_overdue(self, *, everything: bool = False) -> None:

@@ -272,7 +272,7 @@ class ListSource:
         """Return 0 (now) while there are items, then infinity (never)."""
         return 0.0 if self._items else float("inf")
 
-    def forget(self, path: str) -> None:
+    def forget(self, path: str, unless: FileStat | None = None) -> None:  # noqa: ARG002 - as real sources take it
         """Note the path."""
         self.forgotten.append(path)
 
