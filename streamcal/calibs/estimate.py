@@ -1,0 +1,274 @@
+"""Measuring a crosstalk matrix: what bright sources on one amplifier leave on all others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcal.calibs.crosstalk import CrosstalkCalib
+from streamcal.calibs.gains import Gains, fill_gains, order_gains
+from streamcal.calibs.squares import Square, cut_squares, find_dark, noise_of
+from streamcal.calibs.subtract import mask_bits
+from streamcal.records import Exposure
+
+TRUE_SOURCE_PASSES = 5  # each gains an order in the coefficients
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EstimateOptions:
+    """Choices of a measurement.
+
+    Attributes
+    ----------
+    threshold : float
+        This much above its amplifier's median a pixel is a bright source, adu or, with gains, electrons.
+    do_sqr_crosstalk : bool
+        Fit the quadratic term too.
+    n_sigma : float
+        Pixels this far from the fit, in units of the noise, are clipped.
+    n_iter : int
+        Number of fits, each on a new choice of pixels.
+    min_pixels : int
+        With fewer bright pixels a coefficient is 0, not valid, its error NaN.
+    block_size : int
+        Side of the squares, pixels.
+    grow : int
+        How far around a target's own light pixels are left out.
+    bad_pixels : tuple of str
+        Mask planes that are left out, at all amplifiers.
+    """
+
+    threshold: float = 30000.0
+    do_sqr_crosstalk: bool = False
+    n_sigma: float = 4.0
+    n_iter: int = 3
+    min_pixels: int = 100
+    block_size: int = 64
+    grow: int = 8
+    bad_pixels: tuple[str, ...] = ("BAD", "SAT", "SUSPECT", "NO_DATA", "NONFINITE")
+
+    @property
+    def least_noise(self) -> float:
+        """Noise that is assumed at least, so that a simulation without any can be fitted."""
+        return 1e-6 * self.threshold
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises
+        ------
+        ValueError
+            If a number is too small.
+        """
+        for name, least in (
+            ("threshold", 0.0),
+            ("n_sigma", 1.0),
+            ("n_iter", 1),
+            ("min_pixels", 1),
+            ("block_size", 8),
+            ("grow", 0),
+        ):
+            if not getattr(self, name) >= least:
+                msg = f"{name} must be at least {least}, got {getattr(self, name)!r}"
+                raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Normal:
+    """Normal equations of all targets, in which each square of the detector has a plane of its own taken off.
+
+    Attributes
+    ----------
+    matrix : (n_amp, p, p) ndarray of float64
+        By target: products of all amplifiers with each other (and with their squares: p is then twice n_amp) over
+        the pixels used for that target. Row and column ``t`` of ``matrix[t]`` are the target itself.
+    freedom : (n_amp,) ndarray of float64
+        Pixels used less planes' parameters.
+    n_bright : (n_amp, n_amp) ndarray of float64
+        Pixels used on which the source is bright, ``[target, source]``.
+    """
+
+    matrix: NDArray[np.float64]
+    freedom: NDArray[np.float64]
+    n_bright: NDArray[np.float64]
+
+    @classmethod
+    def empty(cls, n_amp: int, n_columns: int) -> Normal:
+        """Return equations of no pixel."""
+        return cls(np.zeros((n_amp, n_columns, n_columns)), np.zeros(n_amp), np.zeros((n_amp, n_amp)))
+
+    @property
+    def others(self) -> NDArray[np.bool_]:
+        """All coefficients but those of a target with itself, (n_amp, p)."""
+        n_amp, n_columns, _ = self.matrix.shape
+        return np.tile(~np.eye(n_amp, dtype=bool), n_columns // n_amp)
+
+    def add_square(self, square: Square, kept: NDArray[np.bool_], options: EstimateOptions) -> None:
+        """Add the pixels of a square that are kept, (n_amp, n), by target."""
+        columns = _columns(square.pixels, options)
+        weights = kept.astype(float)
+        self.n_bright[...] += weights @ (square.pixels > options.threshold).astype(float).T
+        for t, weight in enumerate(weights):
+            weighted = columns * weight
+            tilt = weighted @ square.plane
+            shape = np.linalg.pinv((square.plane.T * weight) @ square.plane, hermitian=True)
+            self.matrix[t] += weighted @ columns.T - tilt @ shape @ tilt.T
+        self.freedom[...] += np.maximum(weights.sum(axis=1) - square.plane.shape[1], 0.0)
+
+    def solve(self, wanted: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the coefficients and their variances for unit noise, both (n_amp, p), 0 where not wanted."""
+        chosen = np.where(wanted[:, :, None] & wanted[:, None, :], self.matrix, 0.0)
+        inverse = np.linalg.pinv(chosen, hermitian=True)
+        solution = np.einsum("tij,tj->ti", inverse, np.where(wanted, self._targets(), 0.0))
+        return solution, np.diagonal(inverse, axis1=1, axis2=2)
+
+    def weighted(self, least: float) -> Normal:
+        """Return the same in units of the noise found in each target, which is taken to be at least this."""
+        targets = self._targets()
+        rest = np.diagonal(targets) - np.einsum("ti,ti->t", self.solve(self.others)[0], targets)
+        freedom = np.maximum(self.freedom - np.count_nonzero(self.others, axis=1), 1.0)
+        variance = np.maximum(rest / freedom, least**2)
+        return replace(self, matrix=self.matrix / variance[:, None, None])
+
+    def _targets(self) -> NDArray[np.float64]:
+        """Return the products of each target with all, (n_amp, p)."""
+        return np.array([matrix[t] for t, matrix in enumerate(self.matrix)])
+
+    def __add__(self, other: Normal) -> Normal:
+        return Normal(self.matrix + other.matrix, self.freedom + other.freedom, self.n_bright + other.n_bright)
+
+
+def estimate_crosstalk(
+    exposures: Iterable[Exposure], *, gains: Gains | None = None, log: Any = None, **options: Any
+) -> CrosstalkCalib:
+    """Measure linear, and if wanted quadratic, crosstalk coefficients with their errors from bright sources.
+
+    Each target amplifier is fitted by least squares with all others at once, ``T = b + sum_s (c_s S_s + q_s S_s^2)``,
+    on squares of the detector that hold a bright source anywhere; ``b`` is a plane of its own in each square, so that
+    neither sky nor gradients enter. Pixels in and around the target's own light are left out, others are clipped about
+    the fit, which starts from the median of ``T / S`` over bright ``S``. As the sources are themselves observed with
+    crosstalk, ``c`` is taken to the true sources at the end, ``C = c + cC``. Exposures are used one after the other
+    and weighted by the noise found in them.
+
+    Parameters
+    ----------
+    exposures : iterable of Exposure
+        Of one detector, bias subtracted, with bright spots or stars; may be a generator.
+    gains : mapping of str to float, or sequence of float, optional
+        e-/ADU. With gains the coefficients are for electrons, else for adu.
+    log : logger, optional
+        Has ``warning(text)``.
+    **options
+        Fields of `EstimateOptions`.
+
+    Returns
+    -------
+    CrosstalkCalib
+        ``coeff_err`` is the standard error of the coefficient (white noise; the peer stores the scatter of the
+        ratios), ``coeff_num`` the number of bright pixels, ``coeff_valid`` whether the coefficient exceeds its error.
+
+    Raises
+    ------
+    ValueError
+        If there is no exposure, if they differ in detector or amplifiers, or amplifiers differ in shape.
+    """
+    chosen = EstimateOptions(**options)
+    calib: CrosstalkCalib | None = None
+    found: list[Normal] = []
+    seen: list[Exposure] = []
+    for exposure in exposures:
+        calib = calib or _start_calib(exposure, gains, log)
+        scale = np.ones(calib.n_amp) if gains is None else calib.fit_gains
+        found.append(_fit_exposure(exposure, scale, chosen))
+        seen.append(replace(exposure, amplifiers={}))  # who it was, without its pixels
+    if calib is None:
+        msg = "exposures must hold at least one, got none"
+        raise ValueError(msg)
+    _fill(calib, reduce(add, found), chosen)
+    calib.update_metadata_from_exposures(seen)
+    calib.update_metadata(set_date=True)
+    return calib
+
+
+def _start_calib(exposure: Exposure, gains: Gains | None, log: Any) -> CrosstalkCalib:
+    names = list(exposure.amplifiers)
+    calib = CrosstalkCalib(n_amp=len(names), log=log)
+    calib.has_crosstalk = True
+    if gains is not None:
+        calib.crosstalk_ratios_units = "electron"
+        calib.fit_gains = fill_gains(order_gains(gains, names), names, calib.log)
+        calib.amp_gain_ratios = calib.fit_gains[:, None] / calib.fit_gains
+    return calib
+
+
+def _columns(pixels: NDArray[np.float64], options: EstimateOptions) -> NDArray[np.float64]:
+    """Return what the targets are fitted with; squares in units of the threshold, so that all are of one order."""
+    return np.vstack([pixels, pixels**2 / options.threshold]) if options.do_sqr_crosstalk else pixels
+
+
+def _fit_exposure(exposure: Exposure, scale: NDArray[np.float64], options: EstimateOptions) -> Normal:
+    """Fit one exposure, clipping about the fit; return the equations of the pixels kept at last."""
+    n_amp = len(scale)
+    n_columns = n_amp * (2 if options.do_sqr_crosstalk else 1)
+    normal = Normal.empty(n_amp, n_columns)
+    every = cut_squares(exposure, scale, mask_bits(options.bad_pixels), options.block_size)
+    squares = [square for square in every if (square.pixels > options.threshold).any()]
+    if not squares:
+        return normal
+    coefficients = np.zeros((n_amp, n_columns))
+    coefficients[:, :n_amp] = _median_ratios(squares, options.threshold)
+    dark = [np.ones(square.pixels.shape, bool) for square in squares]
+    for _ in range(options.n_iter):
+        residuals = [_residual(*pair, coefficients, options) for pair in zip(squares, dark, strict=True)]
+        noise = noise_of(residuals, options.least_noise)
+        dark = find_dark(squares, residuals, noise, options.grow)
+        normal = Normal.empty(n_amp, n_columns)
+        for square, residual, free in zip(squares, residuals, dark, strict=True):
+            normal.add_square(square, free & (np.abs(residual) <= options.n_sigma * noise), options)
+        coefficients, _ = normal.solve(normal.others)
+    return normal.weighted(options.least_noise)
+
+
+def _residual(
+    square: Square, free: NDArray[np.bool_], coefficients: NDArray[np.float64], options: EstimateOptions
+) -> NDArray[np.float64]:
+    """Return the targets less their crosstalk and less the median of their own dark pixels, (n_amp, n)."""
+    residual: NDArray[np.float64] = square.pixels - coefficients @ _columns(square.pixels, options)
+    levels = [np.median(row[dark]) if dark.any() else 0.0 for row, dark in zip(residual, free, strict=True)]
+    residual -= np.array(levels)[:, None]
+    return residual
+
+
+def _median_ratios(squares: Sequence[Square], threshold: float) -> NDArray[np.float64]:
+    """Return the median of target over source, (n_amp, n_amp), where the source is bright and the target is not."""
+    pixels = np.concatenate([square.pixels[:, (square.pixels > threshold).any(axis=0)] for square in squares], axis=1)
+    ratios = np.zeros((len(pixels), len(pixels)))
+    for t, s in np.argwhere(~np.eye(len(pixels), dtype=bool)):
+        chosen = (pixels[s] > threshold) & (pixels[t] < threshold)
+        if chosen.any():
+            ratios[t, s] = np.median(pixels[t, chosen] / pixels[s, chosen])
+    return ratios
+
+
+def _fill(calib: CrosstalkCalib, normal: Normal, options: EstimateOptions) -> None:
+    """Solve for the coefficients that have enough bright pixels, and set them."""
+    n_amp = calib.n_amp
+    calib.coeff_num = normal.n_bright.astype(np.int64)
+    measured = (calib.coeff_num >= options.min_pixels) & ~np.eye(n_amp, dtype=bool)
+    values, variances = normal.solve(np.tile(measured, normal.matrix.shape[1] // n_amp))
+    errors = np.sqrt(np.where(variances > 0, variances, np.nan))
+    observed = values[:, :n_amp]
+    true = observed.copy()
+    for _ in range(TRUE_SOURCE_PASSES):
+        true = np.where(measured, observed + observed @ true, 0.0)
+    calib.coeffs, calib.coeff_err = true, errors[:, :n_amp]
+    calib.coeff_valid = measured & (np.abs(true) > calib.coeff_err)
+    if options.do_sqr_crosstalk:
+        calib.coeffs_sqr = values[:, n_amp:] / options.threshold
+        calib.coeff_err_sqr = errors[:, n_amp:] / options.threshold

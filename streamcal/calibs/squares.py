@@ -1,0 +1,123 @@
+"""An exposure of bright sources, cut into squares in which amplifiers can be compared pixel by pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcal.calibs.coupling import orient
+from streamcal.calibs.subtract import median_level
+from streamcal.records import Exposure
+
+OWN_LIGHT_SIGMA = 10.0  # noise does not reach this, so that growing around such pixels costs little
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Square:
+    """A square of the oriented amplifiers: the pixels that are good at all of them.
+
+    Attributes
+    ----------
+    place : tuple of slice
+        Rows and columns.
+    good : (side, side) ndarray of bool
+        Which of its pixels are here.
+    pixels : (n_amp, n) ndarray of float64
+        Less the amplifiers' medians.
+    plane : (n, 3) ndarray of float64
+        1, x and y: what sky and gradients look like here.
+    """
+
+    place: tuple[slice, slice]
+    good: NDArray[np.bool_]
+    pixels: NDArray[np.float64]
+    plane: NDArray[np.float64]
+
+
+def cut_squares(exposure: Exposure, scale: NDArray[np.float64], bits: int, size: int) -> list[Square]:
+    """Cut an exposure into squares.
+
+    Parameters
+    ----------
+    exposure : Exposure
+        Not changed.
+    scale : (n_amp,) ndarray
+        Factor of each amplifier.
+    bits : int
+        A pixel with one of these mask bits, or not finite, at any amplifier is left out at all.
+    size : int
+        Side in pixels.
+
+    Returns
+    -------
+    list of Square
+        Those with good pixels.
+
+    Raises
+    ------
+    ValueError
+        If the amplifiers differ in number from ``scale``, or in shape.
+    """
+    amplifiers = list(exposure.amplifiers.values())
+    shapes = {amplifier.data.shape for amplifier in amplifiers}
+    if len(shapes) != 1 or len(amplifiers) != len(scale):
+        msg = f"exposures must have {len(scale)} amplifiers of one shape, {exposure.info} has {len(amplifiers)} of "
+        msg += " and ".join(str(shape) for shape in sorted(shapes))
+        raise ValueError(msg)
+    levels = np.array([[median_level(amplifier.data, amplifier.mask, bits)] for amplifier in amplifiers])
+    images = [orient(amplifier.data, amplifier.readout_corner) for amplifier in amplifiers]
+    masks = [orient(amplifier.mask, amplifier.readout_corner) for amplifier in amplifiers]
+    squares = []
+    for y, x in product(*(range(0, length, size) for length in images[0].shape)):
+        place = slice(y, min(y + size, images[0].shape[0])), slice(x, min(x + size, images[0].shape[1]))
+        block = np.array([image[place] for image in images], float)
+        good = np.isfinite(block).all(axis=0) & ~np.any([(mask[place] & bits) != 0 for mask in masks], axis=0)
+        if good.any():
+            plane = np.column_stack([np.ones(np.count_nonzero(good)), *(axis / size for axis in np.nonzero(good))])
+            squares.append(Square(place, good, (block[:, good] - levels) * scale[:, None], plane))
+    return squares
+
+
+def find_dark(
+    squares: Sequence[Square], residuals: Sequence[NDArray[np.float64]], noise: NDArray[np.float64], grow: int
+) -> list[NDArray[np.bool_]]:
+    """Find where amplifiers have no light of their own: not well above noise and crosstalk, nor near such a pixel.
+
+    The faint wings of a target's own sources would pass a clipping one by one and bias the fit together.
+
+    Parameters
+    ----------
+    squares : sequence of Square
+        Of one exposure.
+    residuals : sequence of (n_amp, n) ndarray
+        By square: pixels less crosstalk and sky.
+    noise : (n_amp, 1) ndarray
+        Of each amplifier.
+    grow : int
+        How near, in pixels along each axis.
+
+    Returns
+    -------
+    list of (n_amp, n) ndarray of bool
+        By square.
+    """
+    from scipy.ndimage import maximum_filter1d
+
+    shape = [max((square.place[axis].stop for square in squares), default=0) for axis in (0, 1)]
+    own = np.zeros((len(noise), *shape), np.uint8)
+    for square, residual in zip(squares, residuals, strict=True):
+        place = own[(slice(None), *square.place)]
+        place[:, square.good] = residual > OWN_LIGHT_SIGMA * noise
+    for axis in (1, 2):
+        own = maximum_filter1d(own, 2 * grow + 1, axis=axis, mode="constant")
+    return [own[(slice(None), *square.place)][:, square.good] == 0 for square in squares]
+
+
+def noise_of(residuals: Sequence[NDArray[np.float64]], least: float) -> NDArray[np.float64]:
+    """Return the noise of each amplifier, (n_amp, 1): the median over the squares of their scaled median deviations."""
+    deviations = [1.4826 * np.median(np.abs(residual), axis=1) for residual in residuals]
+    return np.maximum(np.median(deviations, axis=0), least)[:, None]
