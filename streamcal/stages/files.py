@@ -71,17 +71,15 @@ def find_file(pattern: str, info: ExposureInfo, folders: Iterable[Path]) -> Path
 
 
 def _expand(pattern: str, info: ExposureInfo) -> str:
+    identity = {"instrument": info.instrument, "detector": info.detector, "exposure_id": info.exposure_id}
+    for key, value in identity.items():
+        if f"{{{key}}}" in pattern and ("/" in value or value in {".", ".."}):  # headers must not lead elsewhere
+            msg = f"{key} {value!r} cannot stand in a file name, as {pattern!r} asks"
+            raise StageError(msg)
     path = Path(info.path)
     suffix = max((suffix for suffix in FITS_SUFFIXES if path.name.lower().endswith(suffix)), key=len, default="")
-    return pattern.format(
-        instrument=info.instrument,
-        detector=info.detector,
-        exposure_id=info.exposure_id,
-        path=info.path,
-        folder=path.parent,
-        name=path.name,
-        stem=path.name[: len(path.name) - len(suffix)],
-    )
+    stem = path.name[: len(path.name) - len(suffix)]
+    return pattern.format(**identity, path=info.path, folder=path.parent, name=path.name, stem=stem)
 
 
 class FileCache(Generic[T]):
