@@ -134,7 +134,7 @@ def _prepare(
 
 def _copy(table: pa.Table) -> pa.Table:
     """Return a table that does not keep the bytes of the other columns in memory."""
-    batches = [ipc.read_record_batch(batch.serialize(), table.schema) for batch in table.to_batches()]
+    batches = [ipc.read_record_batch(batch.serialize(), table.schema) for batch in table.to_batches() if batch.num_rows]
     return pa.Table.from_batches(batches, table.schema)
 
 

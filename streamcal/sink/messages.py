@@ -1,6 +1,6 @@
-"""A record batch as an Arrow IPC message that carries its own checksum: Arrow has none.
+"""Schemas and record batches as Arrow IPC messages that carry their own checksum: Arrow has none.
 
-The custom metadata of each message hold ``crc32c`` = ``crc32c:`` and eight hexadecimal digits: the CRC32C of the whole
+The metadata of each message hold ``crc32c`` = ``crc32c:`` and eight hexadecimal digits: the CRC32C of the whole
 message, lengths and metadata included, taken with ``00000000`` in place of the digits.
 """
 
@@ -39,13 +39,23 @@ def checksum_notes(batch: pa.RecordBatch, notes: Mapping[str, str]) -> dict[str,
     Raises
     ------
     ValueError
-        If the mark of the checksum stands in the other metadata, so that it could not be told which is which.
+        If the mark of the checksum stands in other metadata, so that nobody could tell which is which.
     """
-    message = _encode(batch, {**notes, "crc32c": (MARK + _BLANK).decode()})
-    if _head(pa.py_buffer(message)).count(MARK) != 1:
-        msg = f"notes of a batch must not contain {MARK.decode()!r}, got {dict(notes)!r}"
+    blanked = _encode(batch, {**notes, "crc32c": (MARK + _BLANK).decode()})
+    return {**notes, "crc32c": _checksum(blanked).decode()}
+
+
+def sign_schema(schema: pa.Schema) -> pa.Schema:
+    """Return a schema with the checksum of its message in its metadata; raises as `checksum_notes`."""
+    blanked = schema.with_metadata({**(schema.metadata or {}), b"crc32c": MARK + _BLANK})
+    return schema.with_metadata({**blanked.metadata, b"crc32c": _checksum(encode_schema(blanked))})
+
+
+def _checksum(blanked: bytes) -> bytes:
+    if _head(pa.py_buffer(blanked)).count(MARK) != 1:
+        msg = f"names and metadata of a batch must not contain {MARK.decode()!r}"
         raise ValueError(msg)
-    return {**notes, "crc32c": f"{MARK.decode()}{google_crc32c.value(message):08x}"}
+    return MARK + b"%08x" % google_crc32c.value(blanked)
 
 
 def _encode(batch: pa.RecordBatch, notes: Mapping[str, str]) -> bytes:
@@ -94,7 +104,7 @@ def decode_batches(
     while (start := reader.tell()) < data.size:
         try:
             message = ipc.read_message(reader)
-            _verify(data.slice(start, reader.tell() - start))
+            verify_message(data.slice(start, reader.tell() - start))
             batch = ipc.read_record_batch(message, schema)
         except EOFError:
             return
@@ -104,7 +114,14 @@ def decode_batches(
         yield offset + reader.tell(), batch
 
 
-def _verify(message: pa.Buffer) -> None:
+def verify_message(message: pa.Buffer) -> None:
+    """Compare a message with its checksum.
+
+    Raises
+    ------
+    ValueError
+        If they differ, or if it has none.
+    """
     head = _head(message)
     digits = head.find(MARK) + len(MARK)
     if digits < len(MARK):

@@ -48,7 +48,7 @@ _SCALARS = {
 _LIST = re.compile(r"list<(.+)>")
 _MAP = re.compile(r"map<string, ?(.+)>")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_SEGMENT_METADATA = frozenset({b"schema_id", b"segment", b"first_row", b"rows"})
+_SEGMENT_METADATA = frozenset({b"schema_id", b"segment", b"first_row", b"rows", b"crc32c"})
 
 
 def arrow_type(text: str) -> pa.DataType:

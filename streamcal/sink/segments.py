@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from streamcal.errors import StateError
-from streamcal.sink.messages import checksum_notes, decode_batches, encode_schema
+from streamcal.sink.messages import checksum_notes, decode_batches, sign_schema, verify_message
 from streamcal.sink.schema import schema_id
 
 _FILE_MAGIC = b"ARROW1\0\0"
@@ -107,8 +107,8 @@ class Content:
 
 def segment_schema(schema: pa.Schema, *, number: int, first_row: int) -> pa.Schema:
     """Return a schema with the metadata that belong to one segment."""
-    own = {"schema_id": schema_id(schema), "segment": str(number), "first_row": str(first_row)}
-    return schema.with_metadata({**(schema.metadata or {}), **own})
+    own = {b"schema_id": schema_id(schema), b"segment": str(number), b"first_row": str(first_row)}
+    return sign_schema(schema.with_metadata({**(schema.metadata or {}), **own}))
 
 
 def read_header(data: pa.Buffer, path: Path) -> tuple[pa.Schema, int]:
@@ -137,16 +137,16 @@ def read_header(data: pa.Buffer, path: Path) -> tuple[pa.Schema, int]:
     try:
         reader = pa.BufferReader(data)
         reader.seek(start)
-        schema = ipc.read_schema(reader)
-        metadata = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
-        if metadata["schema_id"] != schema_id(schema) or int(metadata["segment"]) != segment_number(path.name):
-            msg = "schema and its digest differ, or it is of another segment"
+        message = ipc.read_message(reader)
+        verify_message(data.slice(start, reader.tell() - start))
+        schema = ipc.read_schema(message)
+        if int(schema.metadata[b"segment"]) != segment_number(path.name):
+            msg = "it is another segment"
             raise ValueError(msg)
-        int(metadata["first_row"])
     except (pa.ArrowException, OSError, EOFError, KeyError, ValueError) as exc:
         msg = f"{path}: damaged at byte {start}: {exc}"
         raise StateError(msg) from exc
-    return schema, start + len(encode_schema(schema))
+    return schema, reader.tell()
 
 
 def decode_segment(data: bytes, path: Path) -> Content:
@@ -179,7 +179,7 @@ def _check_complete(content: Content, path: Path, size: int) -> None:
 def encode_file(schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> bytes:
     """Return batches as an Arrow IPC file, merged into fewer and larger ones, each with its checksum."""
     table = pa.Table.from_batches(batches, schema).combine_chunks()
-    schema = schema.with_metadata({**schema.metadata, b"rows": str(table.num_rows)})
+    schema = sign_schema(schema.with_metadata({**schema.metadata, b"rows": str(table.num_rows)}))
     stream = pa.BufferOutputStream()
     with ipc.new_file(stream, schema) as writer:
         for batch in table.replace_schema_metadata(schema.metadata).to_batches(max_chunksize=_MERGED_ROWS):
