@@ -226,7 +226,7 @@ def exposures(output: Output | Sequence[Output], *, history: bool = False) -> pa
     outputs = [output] if isinstance(output, str | os.PathLike) else output
     tables = [read(one, table="exposures") for one in outputs]
     if not history:
-        tables = [table.take(_newest_rows(table)) for table in tables]
+        tables = [table.take(pa.array(_newest_rows(table), pa.int64())) for table in tables]
     return pa.concat_tables(tables, promote_options="permissive")
 
 

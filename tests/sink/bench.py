@@ -110,7 +110,7 @@ class Bench:
 
     def __init__(self, folder):
         self.output = folder / "out"
-        self.output.mkdir(parents=True)
+        self.output.mkdir(parents=True, exist_ok=True)
         self.state = folder / "journal.db"
         self.journal = SmallJournal(self.state)
         self.now = 1000.0
