@@ -215,8 +215,7 @@ def exposures(output: Output | Sequence[Output], *, history: bool = False) -> pa
     Returns
     -------
     pyarrow.Table
-        One row per file content and detector, the newest. A file that could not be read has no digest or no detector:
-        such a row stands only until something else became of that file.
+        One row per exposure, that is per detector of a file's content: the newest. Order of the latest change.
 
     Raises
     ------
@@ -226,19 +225,14 @@ def exposures(output: Output | Sequence[Output], *, history: bool = False) -> pa
     outputs = [output] if isinstance(output, str | os.PathLike) else output
     tables = [read(one, table="exposures") for one in outputs]
     if not history:
-        tables = [table.take(pa.array(_newest_rows(table), pa.int64())) for table in tables]
+        tables = [table.take(_newest_rows(table)) for table in tables]
     return pa.concat_tables(tables, promote_options="permissive")
 
 
-def _newest_rows(table: pa.Table) -> list[int]:
-    keys = zip(*(table[name].to_pylist() for name in ("path", "digest", "detector")), strict=True)
-    newest = {key: index for index, key in enumerate(keys)}  # rows are in order of commit
-    of_file: dict[str, int] = {}
-    for (path, _, _), index in newest.items():
-        of_file[path] = max(index, of_file.get(path, 0))
-    return sorted(
-        index for (path, digest, detector), index in newest.items() if (digest and detector) or index == of_file[path]
-    )
+def _newest_rows(table: pa.Table) -> pa.Array:
+    """Return the index of the last row about each exposure, ascending; rows are in order of commit."""
+    newest = {number: index for index, number in enumerate(table["number"].to_pylist())}
+    return pa.array(sorted(newest.values()), pa.int64())
 
 
 def covariances(

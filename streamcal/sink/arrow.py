@@ -11,13 +11,12 @@ from pathlib import Path
 
 import google_crc32c
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from streamcal.errors import ConfigError, RetryLater, StateError
 from streamcal.sink.files import Files, SystemFiles, replace_file, retry_when_away
-from streamcal.sink.ledger import BatchEntry, Ledger, Segment
 from streamcal.sink.messages import encode_batch, encode_schema
 from streamcal.sink.recovery import Recovery, recover_table
+from streamcal.sink.register import BatchEntry, Register, Segment
 from streamcal.sink.schema import change_of_type, schema_id
 from streamcal.sink.segments import Current, Layout, encode_file, segment_schema
 from streamcal.sink.snapshot import Snapshot
@@ -39,9 +38,9 @@ class ArrowSink:
     Parameters
     ----------
     folder : Path
-        The output; the table lies in ``folder / name``.
+        Folder of the table, ``OUTPUT/<name>``.
     name : str
-        ``measurements``, ``exposures`` or another table.
+        What the journal calls the table: ``measurements``, ``exposures`` or another.
     transactions : Transactions
         The journal; its schema holds `streamcal.sink.tables.TABLES`.
     roll_bytes : int
@@ -72,7 +71,7 @@ class ArrowSink:
         files: Files | None = None,
     ) -> None:
         files = files or SystemFiles()
-        self._store = Store(files=files, layout=Layout(folder / name), ledger=Ledger(transactions, name))
+        self._store = Store(files=files, layout=Layout(folder), register=Register(transactions, name))
         self._roll_bytes = roll_bytes
         self._roll_seconds = roll_seconds
         self._key_name = key_name
@@ -120,7 +119,7 @@ class ArrowSink:
         ConfigError
             If a column has another type than under the same name before.
         """
-        for old in self._store.ledger.schemas():
+        for old in self._store.register.schemas():
             if change := change_of_type(old, schema):
                 msg = f"{self._store.layout.folder}: {change}; rename it, or choose another output"
                 raise ConfigError(msg)
@@ -131,7 +130,7 @@ class ArrowSink:
         Parameters
         ----------
         batch : pyarrow.RecordBatch
-            Its column ``seq``, if it has one, holds `next_seq` in all rows.
+            Rows that carry the number of their commit hold `next_seq`.
         key : str
             What may be in the table only once. If it is there already, nothing is written, ``record`` is not called,
             and the number of the commit that brought it is returned.
@@ -154,7 +153,7 @@ class ArrowSink:
             If the schema is new and changes the type of a column.
         """
         self._ensure_loaded()
-        seq = self._store.ledger.find_seq(key)
+        seq = self._store.register.find_seq(key)
         if seq is None:
             self._seal_if_due(schema_id(batch.schema))
             seq = self._commit(batch, key, record)
@@ -181,8 +180,8 @@ class ArrowSink:
             self._load()
 
     def _load(self) -> None:
-        self._segment = self._store.ledger.last_segment()
-        self._seq = self._store.ledger.last_seq()
+        self._segment = self._store.register.last_segment()
+        self._seq = self._store.register.last_seq()
         self._loaded = True
 
     def _seal_if_due(self, new_schema_id: str) -> None:
@@ -201,7 +200,6 @@ class ArrowSink:
 
     def _commit(self, batch: pa.RecordBatch, key: str, record: Record) -> int:
         seq = self._seq + 1
-        _check_seq(batch, seq)
         segment = self._open_segment(batch.schema)
         message = encode_batch(batch, {"seq": str(seq), self._key_name: key})
         head = b"" if segment.committed else _encode_head(segment)
@@ -217,8 +215,8 @@ class ArrowSink:
         grown = replace(segment, rows=segment.rows + entry.rows, committed=entry.offset + entry.length)
         with self._reloading():
             self._store.extend_live(segment, head + message)
-            with self._store.ledger.transaction() as connection:
-                self._store.ledger.add_batch(connection, entry, grown)
+            with self._store.register.transaction() as connection:
+                self._store.register.add_batch(connection, entry, grown)
                 record(connection, seq)
         return seq
 
@@ -292,9 +290,3 @@ def _encode_head(segment: Segment) -> bytes:
 def _encode_newest(store: Store, segment: Segment) -> bytes:
     content = store.read_newest(segment)
     return encode_file(content.schema, content.batches)
-
-
-def _check_seq(batch: pa.RecordBatch, seq: int) -> None:
-    if "seq" in batch.schema.names and (found := pc.unique(batch["seq"]).to_pylist()) not in ([], [seq]):
-        msg = f"column 'seq' must be {seq} in all rows, got {found}"
-        raise ValueError(msg)

@@ -58,7 +58,13 @@ CONTRACT_ORDER: tuple[str, ...] = (
 """Columns that analysts rely on, in their order in the table."""
 
 EXPOSURE_COLUMNS: tuple[Column, ...] = (
-    Column(name="seq", type="int64", unit="1", description="Number of the commit; of one exposure the highest counts."),
+    Column(name="seq", type="int64", unit="1", description="Number of the change; of one exposure the highest counts."),
+    Column(
+        name="number",
+        type="int64",
+        unit="1",
+        description="Number of the exposure (one detector of one file content): the same in all rows about it.",
+    ),
     Column(name="recorded_at", type="timestamp[us, UTC]", unit="UTC", description="When this became of the exposure."),
     Column(name="instrument", type="string", unit="", description="Name of the instrument's table."),
     Column(name="detector", type="string", unit="", description="Detector; empty if the file could not be read."),

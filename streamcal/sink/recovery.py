@@ -8,7 +8,7 @@ import google_crc32c
 
 from streamcal.errors import StateError
 from streamcal.sink.files import sync_folder
-from streamcal.sink.ledger import Segment
+from streamcal.sink.register import Segment
 from streamcal.sink.segments import Current, segment_number
 from streamcal.sink.store import Store
 
@@ -36,7 +36,7 @@ def recover_table(store: Store) -> Recovery:
     RetryLater
         If the disk is full or away; to be called again.
     """
-    segment = store.ledger.last_segment()
+    segment = store.register.last_segment()
     if segment is None:
         _make_folders(store)
     _check_folders(store)
@@ -71,7 +71,7 @@ def _check_folders(store: Store) -> None:
 def _check_current(store: Store) -> None:
     path = store.layout.current
     current = Current.from_json(store.files.read(path)) if store.files.size(path) is not None else None
-    known = store.ledger.last_seq()
+    known = store.register.last_seq()
     if current and current.seq > known:
         msg = (
             f"{path} speaks of commit {current.seq}, the journal knows {known}: it is not the journal of these results"
@@ -80,7 +80,7 @@ def _check_current(store: Store) -> None:
 
 
 def _check_sealed(store: Store) -> None:
-    for number, size in store.ledger.sealed_sizes().items():
+    for number, size in store.register.sealed_sizes().items():
         path = store.layout.sealed(number)
         found = store.files.size(path)
         if found != size:
@@ -114,7 +114,7 @@ def _check_known(store: Store, number: int | None, last: int, name: str) -> None
 
 
 def _check_last_batch(store: Store, segment: Segment) -> None:
-    batch = store.ledger.last_batch()
+    batch = store.register.last_batch()
     if batch is None or batch.segment != segment.number:
         return
     path = store.layout.live(segment.number)

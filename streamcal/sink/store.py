@@ -11,7 +11,7 @@ import google_crc32c
 
 from streamcal.errors import StateError
 from streamcal.sink.files import Files, opened, replace_file, retry_when_away, sync_file, sync_folder, write_all
-from streamcal.sink.ledger import Ledger, Segment
+from streamcal.sink.register import Register, Segment
 from streamcal.sink.segments import Content, Layout, decode_segment, encode_file
 
 
@@ -21,7 +21,7 @@ class Store:
 
     files: Files
     layout: Layout
-    ledger: Ledger
+    register: Register
 
     def extend_live(self, segment: Segment, data: bytes) -> None:
         """Write behind the committed end of the live file and bring it to the disk.
@@ -128,7 +128,7 @@ class Store:
         if decode_segment(data, path).rows != segment.rows:
             msg = f"missing data: {path} does not hold the {segment.rows} rows of the live file; it may be removed"
             raise StateError(msg)
-        self.ledger.seal_segment(segment.number, size=len(data), crc32c=google_crc32c.value(data))
+        self.register.seal_segment(segment.number, size=len(data), crc32c=google_crc32c.value(data))
         with suppress(OSError):  # recovery removes it
             self.remove_live(segment.number)
 

@@ -11,6 +11,8 @@ from streamcal.sink.schema import build_batch, exposures_schema
 BLANK = {
     "recorded_at": datetime(2026, 1, 2, tzinfo=UTC),
     "instrument": "simple",
+    "detector": "d0",
+    "digest": "",
     "exposure_id": "1",
     "group": "",
     "reason": "",
@@ -25,55 +27,38 @@ BLANK = {
 
 @pytest.fixture
 def write(bench):
-    """Append one commit per row of (path, digest, detector, disposition)."""
-    sink = ArrowSink(bench.output, "exposures", bench.journal, roll_bytes=1 << 40, roll_seconds=1e9)
+    """Append one commit, of rows (number, path, disposition)."""
+    sink = ArrowSink(bench.output / "exposures", "exposures", bench.journal, roll_bytes=1 << 40, roll_seconds=1e9)
     sink.recover()
 
     def append(*rows):
-        for path, digest, detector, disposition in rows:
-            seq = sink.next_seq
-            own = {"seq": seq, "path": path, "digest": digest, "detector": detector, "disposition": disposition}
-            batch = build_batch(exposures_schema(), [{**BLANK, **own}])
-            sink.append(batch, key=str(seq), record=lambda *_: None)
+        own = [{"seq": 1, "number": number, "path": path, "disposition": what} for number, path, what in rows]
+        batch = build_batch(exposures_schema(), [{**BLANK, **row} for row in own])
+        sink.append(batch, key=str(sink.next_seq), record=lambda *_: None)
 
     return append
 
 
 def standing(bench, **options):
-    """Return path, digest, detector and disposition of each row."""
+    """Return number, path and disposition of each row."""
     table = results.exposures(bench.output, **options)
-    return [tuple(row[name] for name in ("path", "digest", "detector", "disposition")) for row in table.to_pylist()]
+    return [(row["number"], row["path"], row["disposition"]) for row in table.to_pylist()]
 
 
-def test_the_newest_counts(bench, write):
-    """Of each detector of a file the newest row stands; the history has all of them."""
-    rows = [("a", "1", "d0", "waiting"), ("a", "1", "d1", "waiting"), ("a", "1", "d0", "paired")]
-    write(*rows)
-    assert standing(bench) == rows[1:]
+def test_the_newest_row_counts(bench, write):
+    """Of each exposure the newest row stands, over commits and inside one; the history has all of them."""
+    rows = [(1, "a", "waiting"), (2, "a", "waiting"), (1, "a", "paired"), (3, "b", "rejected"), (3, "b", "waiting")]
+    write(*rows[:2])
+    write(*rows[2:])
+    assert standing(bench) == [(2, "a", "waiting"), (1, "a", "paired"), (3, "b", "waiting")]
     assert standing(bench, history=True) == rows
 
 
-def test_other_content_is_another_exposure(bench, write):
-    """A file that was measured and then rewritten stands with both contents."""
-    rows = [("a", "1", "d0", "paired"), ("a", "2", "d0", "rejected")]
-    write(*rows)
-    assert standing(bench) == rows
-
-
-@pytest.mark.parametrize("unread", [("a", "", "", "rejected"), ("a", "1", "", "rejected")])
-def test_file_that_became_readable(bench, write, unread):
-    """What was said of a file that could not be read stands only until it could."""
-    write(unread)
-    assert standing(bench) == [unread]
-    write(("a", "2", "d0", "waiting"))
-    assert standing(bench) == [("a", "2", "d0", "waiting")]
-
-
-def test_file_that_became_unreadable(bench, write):
-    """A file that was measured and is unreadable now stands with both."""
-    rows = [("a", "1", "d0", "paired"), ("a", "", "", "rejected")]
-    write(*rows)
-    assert standing(bench) == rows
+def test_exposures_of_several_outputs(bench, write, tmp_path):
+    """Numbers of one output say nothing of another one's."""
+    write((1, "a", "paired"))
+    table = results.exposures([bench.output, bench.output])
+    assert table["path"].to_pylist() == ["a", "a"]
 
 
 def test_no_exposures_yet(bench, write):

@@ -126,7 +126,7 @@ class Bench:
         self.journal = SmallJournal(self.state)
         sizes = {"roll_bytes": roll_bytes, "roll_seconds": roll_seconds}
         options = {"clock": lambda: self.now, "files": files, **sizes, **options}
-        sink = ArrowSink(self.output, "measurements", self.journal, **options)
+        sink = ArrowSink(self.table, "measurements", self.journal, **options)
         if recover:
             sink.recover()
         return sink

@@ -51,7 +51,7 @@ class BatchEntry:
     crc32c: int
 
 
-class Ledger:
+class Register:
     """What the journal knows of one table.
 
     Parameters
