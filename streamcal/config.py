@@ -304,7 +304,8 @@ def _explain(error: ValidationError, model: type[BaseModel], prefix: str) -> Ite
         elif item["type"] == "missing":
             yield f"{key}: missing"
         elif item["type"] == "value_error":
-            yield f"{key}: {item['ctx']['error']}" if item["loc"] else str(item["ctx"]["error"])
+            where = key.rstrip(".")
+            yield f"{where}: {item['ctx']['error']}" if where else str(item["ctx"]["error"])
         else:
             text = item["msg"][0].lower() + item["msg"][1:]
             yield f"{key}: {text}, got {item['input']!r}"

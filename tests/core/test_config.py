@@ -69,7 +69,7 @@ def test_command_line_replaces_folders(tmp_path):
 
 def test_output_that_nobody_named_is_an_error():
     """Asked for, a missing output folder is told with the option that would give it."""
-    with pytest.raises(ConfigError, match="output.folder is not set and --output was not given"):
+    with pytest.raises(ConfigError, match=r"output\.folder is not set and --output was not given"):
         _ = parse_config({"instrument": "simple"}, FILE).output_folder
 
 

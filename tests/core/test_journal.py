@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+
 import pytest
 
 from streamcal.errors import RetryLater, StateError
@@ -50,10 +51,15 @@ def test_a_known_file_keeps_its_identity(journal):
 
 def test_a_transaction_that_raises_leaves_nothing(journal):
     """What a failed transaction wrote is gone, its parts included."""
-    with pytest.raises(KeyError), journal.transaction():
-        journal.take_file("/in/a.fits", STAT)
-        journal.add_exposure(flat("1"), 1.0)
-        raise KeyError
+
+    def write_and_fail() -> None:
+        with journal.transaction():
+            journal.take_file("/in/a.fits", STAT)
+            journal.add_exposure(flat("1"), 1.0)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        write_and_fail()
     assert journal.known_file("/in/a.fits") is None
     assert journal.new_exposures(10) == []
     assert journal.tallies() == {}
@@ -164,9 +170,9 @@ def test_a_full_disk_passes(tmp_path):
     """When SQLite cannot grow, it is a thing to wait for, and the transaction has left nothing."""
     journal = Journal(tmp_path / "journal.db")
     journal.query("PRAGMA max_page_count = 20")
+    names = (f"/in/{index:0500d}.fits" for index in range(10_000))
     with pytest.raises(RetryLater, match="full"):
-        for index in range(10_000):
-            journal.take_file(f"/in/{index:0500d}.fits", STAT)
+        [journal.take_file(name, STAT) for name in names]
     count = len(journal.known_folder("/in"))
     journal.query("PRAGMA max_page_count = 100000")
     journal.take_file("/in/after.fits", STAT)
