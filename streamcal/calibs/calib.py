@@ -167,6 +167,20 @@ class Calib(ABC):
             raise ValueError(msg)
         self.log.warning(msg)
 
+    @classmethod
+    def require_kind(cls, dictionary: Mapping[str, Any]) -> None:
+        """Refuse a dict that says it is another kind of calibration.
+
+        Raises
+        ------
+        ValueError
+            Naming the ``OBSTYPE`` found; a dict without one may be of this kind.
+        """
+        found = (dictionary.get("metadata") or {}).get("OBSTYPE") or dictionary.get("OBSTYPE") or cls.obstype
+        if str(found).upper() != cls.obstype:
+            msg = f"OBSTYPE must be {cls.obstype!r}, got {found!r}"
+            raise ValueError(msg)
+
     def calib_info_from_dict(self, dictionary: Mapping[str, Any]) -> None:
         """Take metadata and identity from a dict, under any of the names they go by.
 
@@ -180,11 +194,8 @@ class Calib(ABC):
         ValueError
             If it holds a calibration of another kind.
         """
+        self.require_kind(dictionary)
         metadata = dict(dictionary.get("metadata") or {})
-        found = metadata.get("OBSTYPE", dictionary.get("OBSTYPE", self.obstype))
-        if str(found).upper() != self.obstype:
-            msg = f"OBSTYPE must be {self.obstype!r}, got {found!r}"
-            raise ValueError(msg)
         for key, aliases in IDENTITY_KEYS.items():
             found = [place.get(name) for name in (key, *aliases) for place in (metadata, dictionary)]
             metadata[key] = next((value for value in found if value not in {None, ""}), "")
@@ -339,9 +350,11 @@ def _ending_fits(path: Path, kind: str) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Return what every format can hold: no None, no numpy scalars, lists for tuples and arrays."""
+    """Return what every format can hold: no None, no numpy scalars, lists for tuples and arrays, no blanks at ends."""
     if value is None:
         return ""
+    if isinstance(value, str):
+        return value.rstrip()  # a FITS header keeps no trailing blanks
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     return list(value) if isinstance(value, tuple) else value

@@ -157,10 +157,12 @@ def mark_bright_sources(
         The bit to set.
     """
     for s, (source, level) in enumerate(zip(sources, levels, strict=True)):
-        touched = ~((source < (np.inf if np.isnan(level) else level)) & (source > -np.inf))
-        if touched.any():
-            for t in np.flatnonzero(coupled[:, s]).tolist():
-                masks[t][touched] |= masks[t].dtype.type(bit)
+        limit = np.inf if np.isnan(level) else level
+        if source.min() > -np.inf and source.max() < limit:  # not so with a NaN: the usual case needs no array
+            continue
+        touched = ~((source > -np.inf) & (source < limit))
+        for t in np.flatnonzero(coupled[:, s]).tolist():
+            masks[t][touched] |= masks[t].dtype.type(bit)
 
 
 def mark_large_subtrahends(

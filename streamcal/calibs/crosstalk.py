@@ -12,7 +12,7 @@ from streamcal.calibs import axes, formats
 from streamcal.calibs.calib import Calib
 from streamcal.calibs.coefficients import Coefficients, Units, pixel_scale
 from streamcal.calibs.coupling import orient
-from streamcal.calibs.detector import Detector
+from streamcal.calibs.detector import Detector, Region
 from streamcal.calibs.formats import MATRICES
 from streamcal.calibs.gains import Gains
 from streamcal.calibs.subtract import (
@@ -145,6 +145,7 @@ class CrosstalkCalib(Calib):
         ValueError
             If it is of another kind, lacks ``coeffs``, or a size does not fit the number of amplifiers.
         """
+        cls.require_kind(dictionary)
         calib = cls(n_amp=formats.count_amplifiers(dictionary))
         calib.calib_info_from_dict(dictionary)
         formats.fill_from_dict(calib, dictionary)
@@ -245,7 +246,7 @@ class CrosstalkCalib(Calib):
         Parameters
         ----------
         pixels : ndarray of float
-            Of more than about a million every n-th row is taken.
+            Of more than about 260 000 every n-th row is taken.
         mask : ndarray of int, optional
             Bits of `streamcal.flags.MaskBit`, of the same shape.
         bad_pixels : iterable of str
@@ -406,6 +407,45 @@ class CrosstalkCalib(Calib):
                 result, sources[name], crosstalk_coeffs=matrix, source_gains=given, **options
             )
         return self.subtract_crosstalk(result, **options) if self.has_crosstalk else copy_exposure(result)
+
+    def subtract_crosstalk_image(
+        self,
+        detector: Detector,
+        image: NDArray[Any],
+        mask: NDArray[Any] | None = None,
+        *,
+        source: NDArray[Any] | None = None,
+        region: Region = "trimmed",
+        **options: Any,
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return an assembled image without crosstalk, and its mask.
+
+        Parameters
+        ----------
+        detector : Detector
+            Where the amplifiers lie.
+        image, source : (ny, nx) ndarray
+            Targets, and sources if these are others. Not changed.
+        mask : (ny, nx) ndarray of int, optional
+            Bits of `streamcal.flags.MaskBit`; default: all clear. Not changed.
+        region : {"trimmed", "raw_data", "raw", "raw_parallel"}
+            What is corrected: an image without overscan; of one with overscan, the light-sensitive pixels, the whole
+            amplifiers, or the parallel overscan. Overscan must be bias subtracted.
+        **options
+            Of `subtract_crosstalk`.
+
+        Returns
+        -------
+        tuple of (ny, nx) ndarray
+            Image (float32, or float64 where it was) and mask (uint32, or of the type given).
+        """
+        exposure = detector.split(image, mask, region=region)
+        origin = None if source is None else detector.split(source, region=region)
+        corrected = self.subtract_crosstalk(exposure, origin, **options)
+        result = image.astype(np.result_type(*(entry.data for entry in corrected.amplifiers.values())))
+        result_mask = np.zeros(image.shape, np.uint32) if mask is None else mask.copy()
+        detector.assemble(corrected, result, result_mask, region=region)
+        return result, result_mask
 
 
 def _same_detector(exposure: Exposure, origin: Exposure) -> bool:

@@ -91,6 +91,9 @@ def dict_from_tables(tables: Sequence[Table]) -> dict[str, Any]:
         if column in table.colnames:
             dictionary[key] = np.asarray(table[column][0])
     for other in others:
+        if not {"IC_SOURCE_DET", "IC_COEFFS"} <= set(other.colnames):
+            msg = f"a second table must have IC_SOURCE_DET and IC_COEFFS, got {', '.join(other.colnames)}"
+            raise ValueError(msg)
         for row in other:
             dictionary["interChip"][str(row["IC_SOURCE_DET"]).strip()] = np.asarray(row["IC_COEFFS"])
     return dictionary

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +29,14 @@ def read_fits_tables(path: Path) -> list[Table]:
     Raises
     ------
     ValueError
-        If there is no table. A damaged one is an error too: none is left out.
+        If there is no table, or the file is cut or damaged: no table is left out silently.
+    OSError
+        If the file cannot be opened.
     """
     from astropy.io import fits
     from astropy.table import Table
 
-    with fits.open(path, memmap=False, lazy_load_hdus=False) as hdus:
+    with _no_damage(), fits.open(path, memmap=False, lazy_load_hdus=False) as hdus:
         tables = [Table.read(hdu, mask_invalid=False) for hdu in hdus if isinstance(hdu, fits.BinTableHDU)]
     if not tables:
         msg = "the FITS file holds no binary table"
@@ -41,6 +45,24 @@ def read_fits_tables(path: Path) -> list[Table]:
         undefined = [key for key, value in table.meta.items() if isinstance(value, fits.card.Undefined)]
         table.meta.update(dict.fromkeys(undefined, ""))
     return tables
+
+
+@contextmanager
+def _no_damage() -> Iterator[None]:
+    """Turn what astropy only warns of, or says without errno, into errors."""
+    from astropy.utils.exceptions import AstropyUserWarning
+
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="File may have been truncated", category=AstropyUserWarning)
+            warnings.filterwarnings("error", message="Error validating header", category=AstropyUserWarning)
+            yield
+    except AstropyUserWarning as exc:
+        raise ValueError(str(exc)) from exc
+    except OSError as exc:
+        if exc.errno is not None:
+            raise
+        raise ValueError(str(exc)) from exc
 
 
 def write_fits_tables(path: Path, tables: Sequence[Table]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from streamcal.calibs import CrosstalkCalib, Detector, DetectorAmplifier
 from streamcal.flags import MaskBit
 from streamcal.records import ReadoutCorner, Section
@@ -26,12 +27,14 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def golden():
+    """Frames, coefficients and expected results."""
     with np.load(DATA / "crosstalk.npz") as arrays:
         return dict(arrays)
 
 
 @pytest.fixture(scope="module")
 def detector():
+    """Eight amplifiers on a 2 x 4 grid, each read toward its own outer corner."""
     layout = json.loads((DATA / "crosstalk.json").read_text())
     return Detector(amplifiers=tuple(_amplifier(amplifier) for amplifier in layout["amps"]))
 
