@@ -105,7 +105,7 @@ def _empty_table(table: str, columns: Sequence[str] | None) -> pa.Table:
 def _unify_schemas(sources: Sequence[tuple[TableReader, Current]]) -> pa.Schema:
     """Return one schema for all segments: order, units and metadata as in the newest that has a column."""
     schemas = [
-        without_segment(reader.read_schema(number))
+        without_segment(reader.read_schema(number, current))
         for reader, current in reversed(sources)
         for number in range(current.segment, 0, -1)
     ]

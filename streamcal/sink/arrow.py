@@ -23,7 +23,7 @@ from streamcal.sink.snapshot import Snapshot
 from streamcal.sink.store import Store
 from streamcal.sink.tables import Transactions
 
-Record = Callable[[sqlite3.Connection, int], None]
+Record = Callable[[sqlite3.Connection, int], object]
 
 
 class ArrowSink:
@@ -106,6 +106,7 @@ class ArrowSink:
         """
         with retry_when_away(self._store.layout.folder):
             recovery = recover_table(self._store)
+            self._published = self._store.read_current()  # where it is right, a full disk is no reason to wait
         self._usable = True
         self._load()
         self._publish()

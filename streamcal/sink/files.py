@@ -25,6 +25,9 @@ AWAY = frozenset(
 )  # fmt: skip
 """Errors of a write that pass by themselves or by an operator's hand; any other is a bug."""
 
+_NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTSUP})
+"""What network disks answer that cannot sync a folder; there is nothing that we could do better then."""
+
 
 class Files(Protocol):
     """The system calls, one method each; all raise `OSError`."""
@@ -54,7 +57,7 @@ class Files(Protocol):
         """Create a folder; its parent must exist."""
 
     def size(self, path: Path) -> int | None:
-        """Return the size of a file in bytes; None: there is none."""
+        """Return the size of a file or folder in bytes; None: there is none."""
 
     def read(self, path: Path, offset: int = 0, length: int | None = None) -> bytes:
         """Read a file, or up to ``length`` bytes from ``offset``."""
@@ -163,7 +166,7 @@ def write_all(files: Files, descriptor: int, data: bytes, offset: int = 0) -> No
         view, offset = view[written:], offset + written
 
 
-def sync_file(files: Files, descriptor: int, path: Path) -> None:
+def sync_file(files: Files, descriptor: int, path: Path, *, ignore: frozenset[int] = frozenset()) -> None:
     """Bring a file or folder to the disk, once: after a failure the kernel may have dropped what it could not write.
 
     Raises
@@ -174,14 +177,16 @@ def sync_file(files: Files, descriptor: int, path: Path) -> None:
     try:
         files.sync(descriptor)
     except OSError as exc:
+        if exc.errno in ignore:
+            return
         msg = f"{path}: fdatasync failed ({exc.strerror}): the last write may be lost; stop, a restart recovers"
         raise StateError(msg) from exc
 
 
 def sync_folder(files: Files, folder: Path) -> None:
-    """Bring the entries of a folder to the disk, after a file was created, renamed or removed in it."""
+    """Bring the entries of a folder to the disk, after a file was created, renamed or removed in it; as `sync_file`."""
     with opened(files, folder, os.O_RDONLY | os.O_DIRECTORY) as descriptor:
-        sync_file(files, descriptor, folder)
+        sync_file(files, descriptor, folder, ignore=_NO_FOLDER_SYNC)
 
 
 def replace_file(files: Files, path: Path, data: bytes, *, durable: bool) -> None:

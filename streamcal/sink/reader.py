@@ -61,9 +61,9 @@ class TableReader:
         """Tell whether a segment has no sealed file yet."""
         return _FILES.size(self.layout.sealed(number)) is None
 
-    def read_schema(self, number: int) -> pa.Schema:
+    def read_schema(self, number: int, current: Current) -> pa.Schema:
         """Return the schema of a segment, with the metadata of that segment; raises as `read_segment`."""
-        return _wait_for(lambda: self.try_schema(number))
+        return _wait_for(lambda: self.try_schema(number, current))
 
     def read_segment(self, number: int, current: Current) -> Content:
         """Return the committed content of a segment.
@@ -92,27 +92,29 @@ class TableReader:
             yield content
             row += content.rows
 
-    def try_schema(self, number: int) -> pa.Schema:
+    def try_schema(self, number: int, current: Current) -> pa.Schema:
         """Do as `read_schema`, but raise `NotThere` at once."""
-        for path in (self.layout.sealed(number), self.layout.live(number)):
-            if (data := _read_if_there(path, length=_HEADER_BYTES)) is not None:
-                return read_header(pa.py_buffer(data), path)[0]
-        raise NotThere(str(self.layout.sealed(number)))
+        path = self.layout.sealed(number)
+        data = _read_if_there(path, length=_HEADER_BYTES)
+        if data is None:
+            path, data = self.layout.live(number), self.read_live(number, current, stop=_HEADER_BYTES)
+        return read_header(pa.py_buffer(data), path)[0]
 
     def try_segment(self, number: int, current: Current) -> Content:
         """Do as `read_segment`, but raise `NotThere` at once."""
         sealed = self.layout.sealed(number)
         if (data := _read_if_there(sealed)) is not None:
             return decode_segment(data, sealed)
-        if number < current.segment:  # its live file, if any, may be older than what was sealed
-            raise NotThere(str(sealed))
-        return decode_segment(self.read_live(current), self.layout.live(number))
+        return decode_segment(self.read_live(number, current), self.layout.live(number))
 
-    def read_live(self, current: Current, offset: int = 0) -> bytes:
-        """Return the committed bytes of the live segment from an offset on; `NotThere` if they cannot be seen."""
-        path = self.layout.live(current.segment)
-        data = _read_if_there(path, offset, current.committed_offset - offset)
-        if data is None or offset + len(data) < current.committed_offset:
+    def read_live(self, number: int, current: Current, start: int = 0, stop: int | None = None) -> bytes:
+        """Return committed bytes of a live segment's file; raise `NotThere` at once if they cannot be seen."""
+        if number < current.segment:  # it must be sealed: CURRENT does not say how far its live file was written
+            raise NotThere(str(self.layout.sealed(number)))
+        path = self.layout.live(number)
+        stop = min(current.committed_offset, stop or current.committed_offset)
+        data = _read_if_there(path, start, stop - start)
+        if data is None or start + len(data) < stop:
             msg = f"{path}, of which {current.committed_offset} bytes are committed"
             raise NotThere(msg)
         return data
@@ -203,7 +205,7 @@ class Tail:
         if self.row == 0:
             return 1
         number = current.segment
-        while number > 1 and int(self._reader.try_schema(number).metadata[b"first_row"]) > self.row:
+        while number > 1 and int(self._reader.try_schema(number, current).metadata[b"first_row"]) > self.row:
             number -= 1
         return number
 
@@ -221,7 +223,7 @@ class Tail:
             self._schema, self._offset = content.schema, content.end
 
     def _read_grown(self, current: Current, schema: pa.Schema) -> Iterator[tuple[int, pa.RecordBatch]]:
-        data = pa.py_buffer(self._reader.read_live(current, self._offset))
+        data = pa.py_buffer(self._reader.read_live(self._number, current, self._offset))
         path = self._reader.layout.live(self._number)
         for end, batch in decode_batches(data, schema, path, self._offset):
             self._offset = end

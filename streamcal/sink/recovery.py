@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import google_crc32c
@@ -9,7 +10,7 @@ import google_crc32c
 from streamcal.errors import StateError
 from streamcal.sink.files import sync_folder
 from streamcal.sink.register import Segment
-from streamcal.sink.segments import Current, segment_number
+from streamcal.sink.segments import segment_number
 from streamcal.sink.store import Store
 
 
@@ -58,7 +59,8 @@ def _make_folders(store: Store) -> None:
     for folder in (layout.folder.parent, layout.folder, layout.live_folder, layout.sealed_folder):
         if store.files.size(folder) is None:
             store.files.make_folder(folder)
-        sync_folder(store.files, folder.parent)  # whoever made it may have been interrupted
+        with suppress(PermissionError):  # what lies above the output may be closed to us
+            sync_folder(store.files, folder.parent)  # whoever made it may have been interrupted
 
 
 def _check_folders(store: Store) -> None:
@@ -69,13 +71,11 @@ def _check_folders(store: Store) -> None:
 
 
 def _check_current(store: Store) -> None:
-    path = store.layout.current
-    current = Current.from_json(store.files.read(path)) if store.files.size(path) is not None else None
+    current = store.read_current()
     known = store.register.last_seq()
     if current and current.seq > known:
-        msg = (
-            f"{path} speaks of commit {current.seq}, the journal knows {known}: it is not the journal of these results"
-        )
+        said = f"{store.layout.current} speaks of commit {current.seq}, the journal knows {known}"
+        msg = f"{said}: it is not the journal of these results"
         raise StateError(msg)
 
 

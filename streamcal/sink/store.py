@@ -12,7 +12,7 @@ import google_crc32c
 from streamcal.errors import StateError
 from streamcal.sink.files import Files, opened, replace_file, retry_when_away, sync_file, sync_folder, write_all
 from streamcal.sink.register import Register, Segment
-from streamcal.sink.segments import Content, Layout, decode_segment, encode_file
+from streamcal.sink.segments import Content, Current, Layout, decode_segment, encode_file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +74,11 @@ class Store:
                 sync_file(self.files, descriptor, path)
         return size - segment.committed
 
+    def read_current(self) -> Current | None:
+        """Return what ``CURRENT`` says; None if it says nothing, as a loss of power may leave it."""
+        path = self.layout.current
+        return None if self.files.size(path) is None else Current.from_json(self.files.read(path))
+
     def read_live(self, segment: Segment) -> Content:
         """Decode the committed part of the live file.
 
@@ -121,6 +126,7 @@ class Store:
         path = self.layout.sealed(segment.number)
         with retry_when_away(path):
             if not self.is_sealing(segment):
+                self.cut_live(segment)
                 content = self.read_live(segment)
                 replace_file(self.files, path, encode_file(content.schema, content.batches), durable=True)
             data = self.files.read(path)

@@ -253,6 +253,36 @@ def test_segment_shortened_under_the_daemon(bench):
     assert bench.live().stat().st_size == 100
 
 
+def test_segment_gone_under_the_daemon(bench):
+    """A live file that was removed from its folder is missing data, be it to append or to seal."""
+    for seconds in (1e9, 0):
+        sink = bench.open(roll_seconds=1e9)
+        bench.append(sink, 1)
+        away = bench.live().rename(bench.table / "away")
+        sink._roll_seconds = seconds
+        with pytest.raises(StateError, match=r"missing data: .*000001\.arrows is gone"):
+            bench.append(sink, 2)
+        away.rename(bench.live())
+
+
+def test_folders_that_cannot_be_synced(bench):
+    """A disk that knows no sync of folders is used all the same."""
+    files = bench.FailingFiles()
+    folders = set()
+
+    def open_(path, flags):
+        descriptor = type(files).open(files, path, flags)
+        (folders.add if path.is_dir() else folders.discard)(descriptor)
+        return descriptor
+
+    def sync(descriptor):
+        if descriptor in folders:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    files.open, files.sync = open_, sync
+    assert bench.append(bench.open(files=files), 1) == 1
+
+
 def test_bug_in_a_call_is_no_full_disk(bench):
     """An error that waiting cannot mend is raised as it is."""
     files = bench.FailingFiles(calls={"pwrite"}, at=2, error=errno.EBADF)

@@ -80,6 +80,13 @@ def test_current_is_restored(written):
     assert path.read_bytes() == good
 
 
+def test_restart_on_a_full_disk(written):
+    """Where nothing needs to be mended a restart writes nothing, and so needs no room."""
+    files = written.FailingFiles()
+    written.open(files=files)
+    assert files.log == []
+
+
 @pytest.mark.parametrize("cut", [1, 300, None])
 def test_live_segment_shorter_than_committed(written, cut):
     """Committed bytes that are gone are never papered over."""
