@@ -36,7 +36,7 @@ def read_fits_tables(path: Path) -> list[Table]:
     from astropy.io import fits
     from astropy.table import Table
 
-    with _no_damage(), fits.open(path, memmap=False, lazy_load_hdus=False) as hdus:
+    with path.open("rb") as stream, _no_damage(), fits.open(stream, memmap=False, lazy_load_hdus=False) as hdus:
         tables = [Table.read(hdu, mask_invalid=False) for hdu in hdus if isinstance(hdu, fits.BinTableHDU)]
     if not tables:
         msg = "the FITS file holds no binary table"
