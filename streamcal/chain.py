@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import statistics
+import operator
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import Any
 import structlog
 from pydantic import BaseModel
 
+from streamcal.combine import check_combine, combine_values
 from streamcal.config import validate
 from streamcal.errors import ConfigError, PluginError, StageError
 from streamcal.hookspecs import Column, Stage
@@ -74,6 +74,7 @@ class Link:
     stage: Stage
     settings: BaseModel
     plugin: str
+    version: str = ""  # of the plugin
 
 
 class Chain:
@@ -83,6 +84,11 @@ class Chain:
     ----------
     links : sequence of Link
         In order.
+
+    Attributes
+    ----------
+    digest : str
+        The same for the same stages in the same order, with the same settings, from plugins of the same version.
     """
 
     def __init__(self, links: Sequence[Link]) -> None:
@@ -118,8 +124,8 @@ class Chain:
         for link in self.links:
             with _stage_border(link), context.running(link.stage.name):
                 if link.stage.kind == "exposure":
-                    pair.first = _run_exposure(link, pair.first, context)
-                    pair.second = _run_exposure(link, pair.second, context)
+                    pair.first = _run_exposure(link, pair.first, pair, context)
+                    pair.second = _run_exposure(link, pair.second, pair, context)
                     _combine_columns(link, pair)
                 else:
                     _merge_columns(link, pair, link.stage.run(pair, link.settings, context))
@@ -145,17 +151,18 @@ def build_chain(
     Raises
     ------
     ConfigError
-        Unknown stages, settings of stages that do not run, settings that do not validate, a stage that requires what
-        no earlier one provides, an exposure stage after a pair stage.
+        Unknown stages, settings of unknown stages, settings that do not validate, a stage that requires what no
+        earlier one provides, an exposure stage after a pair stage.
     PluginError
-        Columns without type, unit or description, or declared twice.
+        Columns without type, unit or description, of a type that `combine` does not fit, or declared twice.
     """
     _check_names(names, settings, plugins, origin)
     links = []
     for name in names:
         stage = plugins.stages[name]
         values = validate(stage.settings, settings.get(name, {}), origin, f"stages.{name}.")
-        links.append(Link(stage=stage, settings=values, plugin=plugins.plugin_of(name)))
+        plugin = plugins.plugin_of(name)
+        links.append(Link(stage=stage, settings=values, plugin=plugin, version=plugins.version_of(plugin)))
     _check_order(links, origin)
     _check_columns(links)
     return Chain(links)
@@ -198,6 +205,8 @@ def _check_columns(links: Sequence[Link]) -> None:
     for link in links:
         try:
             check_columns(link.stage.columns)
+            if link.stage.kind == "exposure":
+                check_combine(link.stage.columns)
         except ValueError as exc:
             msg = f"plugin {link.plugin!r}: stage {link.stage.name!r}: {exc}"
             raise PluginError(msg) from exc
@@ -209,7 +218,7 @@ def _check_columns(links: Sequence[Link]) -> None:
 
 
 def _digest_chain(links: Sequence[Link]) -> str:
-    recipe = [[link.stage.name, link.settings.model_dump(mode="json")] for link in links]
+    recipe = [[link.stage.name, link.plugin, link.version, link.settings.model_dump(mode="json")] for link in links]
     return hashlib.blake2b(json.dumps(recipe, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
@@ -218,16 +227,19 @@ def _stage_border(link: Link) -> Iterator[None]:
     """Turn whatever a stage raises into a `StageError` that names it: the one place that catches everything."""
     try:
         yield
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         text = str(exc) if isinstance(exc, StageError) else f"{type(exc).__name__}: {exc}"
         detail = "".join(traceback.format_exception(exc))
         raise StageError(text, stage=link.stage.name, plugin=link.plugin, detail=detail) from exc
 
 
-def _run_exposure(link: Link, exposure: Exposure, context: StageContext) -> Exposure:
+def _run_exposure(link: Link, exposure: Exposure, pair: Pair, context: StageContext) -> Exposure:
     result = link.stage.run(exposure, link.settings, context)
     if not isinstance(result, Exposure):
         msg = f"an exposure stage must return an Exposure, got {type(result).__name__}"
+        raise StageError(msg)
+    if lost := [name for name in pair.measured if name not in result.amplifiers]:
+        msg = f"returned an exposure without amplifier {lost[0]!r}"
         raise StageError(msg)
     return result
 
@@ -243,26 +255,18 @@ def _combine_columns(link: Link, pair: Pair) -> None:
                 raise StageError(msg)
             row[column.name] = combine_values(column, [note[column.name] for note in notes])
         for note in notes:
-            row[FLAGS] |= int(note.pop(FLAGS, 0))
+            row[FLAGS] |= _as_flags(note.pop(FLAGS, 0), name)
 
 
-def combine_values(column: Column, values: Sequence[Any]) -> Any:
-    """Make one value of those of several exposures, as the column says; NaN and None are left out."""
-    present = [value for value in values if value is not None and not (isinstance(value, float) and math.isnan(value))]
-    if not present:
-        return values[0]
-    if column.combine == "join":
-        return "+".join(dict.fromkeys(str(value) for value in present))
-    return _COMBINERS[column.combine](present)
-
-
-_COMBINERS: dict[str, Callable[[list[Any]], Any]] = {
-    "median": statistics.median,
-    "mean": statistics.fmean,
-    "max": max,
-    "sum": sum,
-    "first": lambda values: values[0],
-}
+def _as_flags(value: Any, amplifier: str) -> int:
+    try:
+        flags = operator.index(value)
+    except TypeError:
+        flags = -1
+    if flags < 0:
+        msg = f"flags of amplifier {amplifier!r} must be bits of RowFlag, got {value!r}"
+        raise StageError(msg)
+    return flags
 
 
 def _merge_columns(link: Link, pair: Pair, result: Any) -> None:
@@ -275,9 +279,12 @@ def _merge_columns(link: Link, pair: Pair, result: Any) -> None:
         if name not in pair.measured:
             msg = f"returned amplifier {name!r}, which the pair does not have ({', '.join(pair.measured)})"
             raise StageError(msg)
+        if not isinstance(columns, Mapping):
+            msg = f"returned for amplifier {name!r} no mapping of column to value, got {type(columns).__name__}"
+            raise StageError(msg)
         _check_returned(name, set(columns) - {FLAGS}, declared)
         row = pair.measured[name]
-        row[FLAGS] |= int(columns.get(FLAGS, 0))
+        row[FLAGS] |= _as_flags(columns.get(FLAGS, 0), name)
         row.update({column: value for column, value in columns.items() if column != FLAGS})
 
 

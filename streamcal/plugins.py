@@ -9,20 +9,24 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
+import inspect
 import os
+import re
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import pluggy
+from pydantic import BaseModel
 
 from streamcal import __version__, hookspecs
 from streamcal.errors import PluginError
-from streamcal.hookspecs import PROJECT, InstrumentTable, Stage
+from streamcal.hookspecs import PROJECT, Column, InstrumentTable, Stage
 
 ENTRY_POINT_GROUP = "streamcal"
 BUILTIN_PLUGINS = ("isr", "crosstalk", "parallel", "covariance", "gain")
@@ -47,13 +51,17 @@ class Plugins:
     ----------
     manager : pluggy.PluginManager
         With all plugins registered and checked.
+    versions : mapping of str to str
+        Version by plugin; empty where it tells none.
     """
 
-    def __init__(self, manager: pluggy.PluginManager) -> None:
+    def __init__(self, manager: pluggy.PluginManager, versions: Mapping[str, str]) -> None:
         self._manager = manager
+        self._versions = dict(versions)
         self.stages: dict[str, Stage] = {}
         self.instruments: dict[str, InstrumentTable] = {}
         self._stage_plugins: dict[str, str] = {}
+        self._instrument_plugins: dict[str, str] = {}
         for name, _ in self._plugins():
             self._collect(name)
 
@@ -63,6 +71,7 @@ class Plugins:
     def _collect(self, plugin: str) -> None:
         for stage in self._call(plugin, "streamcal_stages"):
             _check_type(stage, Stage, plugin, "streamcal_stages")
+            _check_stage(stage, plugin)
             if stage.name in self.stages:
                 owner = self._stage_plugins[stage.name]
                 msg = f"stage {stage.name!r} is offered twice, by plugin {owner!r} and by plugin {plugin!r}"
@@ -71,10 +80,20 @@ class Plugins:
             self._stage_plugins[stage.name] = plugin
         for table in self._call(plugin, "streamcal_instruments"):
             _check_type(table, InstrumentTable, plugin, "streamcal_instruments")
-            if table.name in self.instruments:
-                msg = f"instrument {table.name!r} is offered twice, again by plugin {plugin!r}"
-                raise PluginError(msg)
+            self._check_instrument(table, plugin)
             self.instruments[table.name] = table
+            self._instrument_plugins[table.name] = plugin
+
+    def _check_instrument(self, table: InstrumentTable, plugin: str) -> None:
+        from streamcal.instruments import instrument_names
+
+        if table.name in self.instruments:
+            owner = self._instrument_plugins[table.name]
+            msg = f"instrument {table.name!r} is offered twice, by plugin {owner!r} and by plugin {plugin!r}"
+            raise PluginError(msg)
+        if table.name in instrument_names():
+            msg = f"instrument {table.name!r} of plugin {plugin!r} comes with streamcal already; give it another name"
+            raise PluginError(msg)
 
     def _call(self, plugin: str, hook: str) -> list[Any]:
         """Call one hook of one plugin alone, so that it is known who offered what."""
@@ -86,6 +105,10 @@ class Plugins:
         """Return the name of the plugin that offers a stage."""
         return self._stage_plugins[stage]
 
+    def version_of(self, plugin: str) -> str:
+        """Return the version of a plugin; empty if it tells none."""
+        return self._versions[plugin]
+
     def describe(self) -> list[PluginInfo]:
         """Return what is loaded, in order of name."""
         return sorted((self._describe(name, plugin) for name, plugin in self._plugins()), key=lambda info: info.name)
@@ -94,20 +117,12 @@ class Plugins:
         callers = self._manager.get_hookcallers(plugin) or []
         return PluginInfo(
             name=name,
-            version=self._version(plugin),
+            version=self._versions[name],
             path=str(getattr(plugin, "__file__", "") or ""),
             hooks=tuple(sorted(caller.name for caller in callers)),
             stages=tuple(stage for stage, owner in self._stage_plugins.items() if owner == name),
-            instruments=tuple(table.name for table in self._call(name, "streamcal_instruments")),
+            instruments=tuple(table for table, owner in self._instrument_plugins.items() if owner == name),
         )
-
-    def _version(self, plugin: Any) -> str:
-        for module, distribution in self._manager.list_plugin_distinfo():
-            if module is plugin:
-                return str(distribution.version)
-        if str(getattr(plugin, "__name__", "")).startswith(f"{PROJECT}.stages."):
-            return __version__
-        return str(getattr(plugin, "__version__", ""))
 
 
 def load_plugins(folders: Sequence[Path] = (), disabled: Sequence[str] = ()) -> Plugins:
@@ -132,53 +147,60 @@ def load_plugins(folders: Sequence[Path] = (), disabled: Sequence[str] = ()) -> 
     """
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
-    for name in disabled:
-        manager.set_blocked(name)
-    for name, module in _find_plugins(manager, folders, disabled):
-        _register(manager, name, module)
+    versions = {}
+    for name, plugin, version in _find_plugins(folders, disabled):
+        _register(manager, name, plugin)
+        versions[name] = version
     try:
         manager.check_pending()
     except pluggy.PluginValidationError as exc:
         msg = f"plugin {manager.get_name(exc.plugin)!r}: {exc}, known: {', '.join(_hook_names())}"
         raise PluginError(msg) from exc
-    return Plugins(manager)
+    return Plugins(manager, versions)
 
 
-def _find_plugins(
-    manager: pluggy.PluginManager, folders: Sequence[Path], disabled: Sequence[str]
-) -> Iterator[tuple[str, Any]]:
+def _find_plugins(folders: Sequence[Path], disabled: Collection[str]) -> Iterator[tuple[str, Any, str]]:
+    """Load plugin after plugin: its name, what holds its hooks, and its version."""
     for name in BUILTIN_PLUGINS:
-        yield name, importlib.import_module(f"{PROJECT}.stages.{name}")
-    _load_entry_points(manager)
+        if name not in disabled:
+            yield name, importlib.import_module(f"{PROJECT}.stages.{name}"), __version__
+    # not pluggy's own loader: it passes over a second plugin of one name in silence
+    for entry in sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name):
+        if entry.name not in disabled:
+            yield entry.name, _load_entry_point(entry), entry.dist.version if entry.dist else ""
     for folder in folders:
         for path in list_plugin_files(folder):
             if path.stem not in disabled:
-                yield path.stem, _load_file(path)
+                module = _load_file(path)
+                yield path.stem, module, str(getattr(module, "__version__", ""))
 
 
-def _load_entry_points(manager: pluggy.PluginManager) -> None:
+def _load_entry_point(entry: importlib.metadata.EntryPoint) -> Any:
     try:
-        manager.load_setuptools_entrypoints(ENTRY_POINT_GROUP)
-    except pluggy.PluginValidationError as exc:
-        msg = f"plugin {manager.get_name(exc.plugin) or exc.plugin!r}: {exc}"
-        raise PluginError(msg) from exc
-    except Exception as exc:  # whatever an import may raise
-        names = sorted({entry.name for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)})
-        msg = f"an installed plugin ({', '.join(names)}) cannot be loaded: {type(exc).__name__}: {exc}"
+        return entry.load()
+    except (Exception, SystemExit) as exc:  # whatever an import may raise
+        package = f" of {entry.dist.name}" if entry.dist else ""
+        msg = f"plugin {entry.name!r} ({entry.value}{package}) cannot be loaded: {type(exc).__name__}: {exc}"
         raise PluginError(msg) from exc
 
 
-def _register(manager: pluggy.PluginManager, name: str, module: Any) -> None:
-    if manager.is_blocked(name):
-        return
+def _register(manager: pluggy.PluginManager, name: str, plugin: Any) -> None:
     if manager.has_plugin(name):
-        msg = f"plugin {name!r} is there twice: {getattr(manager.get_plugin(name), '__file__', '')}, {module.__file__}"
+        places = [getattr(holder, "__file__", holder) for holder in (manager.get_plugin(name), plugin)]
+        msg = f"plugin {name!r} is there twice: {places[0]}, {places[1]}"
         raise PluginError(msg)
     try:
-        manager.register(module, name)
+        manager.register(plugin, name)
+    except ValueError as exc:  # the same module under two names
+        msg = f"plugin {name!r} is there twice: it is registered as {manager.get_name(plugin)!r} too"
+        raise PluginError(msg) from exc
     except pluggy.PluginValidationError as exc:
         msg = f"plugin {name!r}: {exc}"
         raise PluginError(msg) from exc
+    for hook, function in inspect.getmembers(plugin, inspect.isfunction):
+        if hook.startswith(f"{PROJECT}_") and not hasattr(function, f"{PROJECT}_impl"):
+            msg = f"plugin {name!r}: {hook} is not marked with @hookimpl, so nobody would call it"
+            raise PluginError(msg)
 
 
 def list_plugin_files(folder: Path) -> list[Path]:
@@ -202,27 +224,40 @@ def list_plugin_files(folder: Path) -> list[Path]:
 
 
 def _check_private(path: Path) -> None:
-    status = path.stat()
-    if status.st_uid not in {0, os.geteuid()}:
-        msg = f"plugin path {path} belongs to another user (uid {status.st_uid})"
-        raise PluginError(msg)
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        msg = f"plugin path {path} can be written by other users; chmod go-w {path}"
-        raise PluginError(msg)
+    """Refuse a path that another user can write, or replace: the folders above it count, where it really lies."""
+    place = path.resolve()
+    trusted = {0, os.geteuid(), Path("/").stat().st_uid}  # the owner of / can do anything anyway
+    for part in (place, *place.parents):
+        status = part.stat()
+        if status.st_uid not in trusted:
+            msg = f"plugin path {path}: {part} belongs to another user (uid {status.st_uid})"
+            raise PluginError(msg)
+        is_sticky = part != place and bool(status.st_mode & stat.S_ISVTX)  # like /tmp: nobody can replace our entries
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not is_sticky:
+            msg = f"plugin path {path}: {part} can be written by other users; chmod go-w {part}"
+            raise PluginError(msg)
+
+
+class _FreshLoader(SourceFileLoader):
+    """Compile the file itself: a cache beside it could be out of date, or somebody else's."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        code: CodeType = self.source_to_code(self.get_data(path), path)
+        return code
 
 
 def _load_file(path: Path) -> ModuleType:
     digest = hashlib.blake2b(os.fsencode(path.absolute()), digest_size=6).hexdigest()
     name = f"streamcal_plugin_{path.stem}_{digest}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        msg = f"plugin file {path} cannot be imported"
-        raise PluginError(msg)
+    loader = _FreshLoader(name, str(path))
+    spec = ModuleSpec(name, loader, origin=str(path))
+    spec.has_location = True
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
-    except Exception as exc:  # whatever an import may raise
+        loader.exec_module(module)
+    except (Exception, SystemExit) as exc:  # whatever an import may raise
         del sys.modules[name]
         msg = f"plugin file {path} cannot be loaded: {type(exc).__name__}: {exc}"
         raise PluginError(msg) from exc
@@ -232,7 +267,7 @@ def _load_file(path: Path) -> ModuleType:
 def _list_offers(implementation: Any, plugin: str, hook: str) -> list[Any]:
     try:
         return list(implementation.function() or ())
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         msg = f"plugin {plugin!r}: {hook} failed: {type(exc).__name__}: {exc}"
         raise PluginError(msg) from exc
 
@@ -241,6 +276,32 @@ def _check_type(offer: Any, kind: type, plugin: str, hook: str) -> None:
     if not isinstance(offer, kind):
         msg = f"plugin {plugin!r}: {hook} must give {kind.__name__} objects, got {offer!r}"
         raise PluginError(msg)
+
+
+def _check_stage(stage: Stage, plugin: str) -> None:
+    """Check what type annotations ask for and nobody enforces, before it fails somewhere far away."""
+    settings = stage.settings
+    rules = (
+        (_is_name(stage.name), f"name must be letters, digits, _ or -, got {stage.name!r}"),
+        (stage.kind in {"exposure", "pair"}, f"kind must be 'exposure' or 'pair', got {stage.kind!r}"),
+        (callable(stage.run), f"run must be a function, got {stage.run!r}"),
+        (isinstance(settings, type) and issubclass(settings, BaseModel), f"settings must be a model, got {settings!r}"),
+        (_holds(stage.requires, str), f"requires must be a tuple of names, got {stage.requires!r}"),
+        (_holds(stage.provides, str), f"provides must be a tuple of names, got {stage.provides!r}"),
+        (_holds(stage.columns, Column), f"columns must be a tuple of Column objects, got {stage.columns!r}"),
+    )
+    for holds, rule in rules:
+        if not holds:
+            msg = f"plugin {plugin!r}: stage {stage.name!r}: {rule}"
+            raise PluginError(msg)
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name) is not None
+
+
+def _holds(items: Any, kind: type) -> bool:
+    return isinstance(items, (tuple, list)) and all(isinstance(item, kind) for item in items)
 
 
 def _hook_names() -> list[str]:
