@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streamcal import results
-from streamcal.cli.tables import format_row, make_table
+from streamcal.cli.tables import format_row, make_table, print_table
 from streamcal.plugins import load_plugins
 from streamcal.simulate import DEFAULT_CAMERA, Truth, load_truth
 from streamcal.template import write_template
@@ -75,7 +75,7 @@ def write_configuration(folder: Path) -> Path:
         "output": {"folder": "output"},
         "pairing": {"group": ["@run"]},
         "stages": {
-            "isr": {"model": "MEDIAN_PER_ROW"},
+            "isr": {"model": "MEAN_PER_ROW"},  # medians of whole numbers are biased
             "crosstalk": {"matrix": DEFAULT_CAMERA.crosstalk},
             "gain": {"correction": "UNBIASED"},
         },
@@ -99,7 +99,7 @@ def show_rows(output: Path) -> None:
         table.show_header = seen == 0
         for row in batch.to_pylist():
             table.add_row(*format_row(row))
-        console.print(table)
+        print_table(table)
         seen += batch.num_rows
         if seen >= N_PAIRS * N_AMPLIFIERS:
             break
@@ -108,13 +108,14 @@ def show_rows(output: Path) -> None:
 
 def compare(rows: pa.Table, truth: Truth) -> bool:
     """Print measured against true gain and read noise; tell whether all agree."""
-    table = Table("amplifier", "gain e-/ADU", "true", "off by", "read noise ADU", "true", "off by", box=None)
+    table = Table("amplifier", "gain e-/ADU", "true", "off by", "read noise ADU", "true, digitised", "off by", box=None)
     worst = 0.0
     for amplifier in truth.camera.amplifiers:
         own = rows.filter(pa.compute.equal(rows["amplifier"], amplifier.name))
         gain, gain_error = extrapolate_gain(own)
         noise, noise_error = average(own, "read_noise")
-        pulls = (gain - amplifier.gain) / gain_error, (noise - amplifier.read_noise_adu) / noise_error
+        true_noise = (amplifier.read_noise_adu**2 + 1 / 12) ** 0.5  # digitisation adds its own
+        pulls = (gain - amplifier.gain) / gain_error, (noise - true_noise) / noise_error
         worst = max(worst, *map(abs, pulls))
         table.add_row(
             amplifier.name,
@@ -122,7 +123,7 @@ def compare(rows: pa.Table, truth: Truth) -> bool:
             f"{amplifier.gain:.4f}",
             f"{pulls[0]:+.1f} σ",
             f"{noise:.4f} ± {noise_error:.4f}",
-            f"{amplifier.read_noise_adu:.4f}",
+            f"{true_noise:.4f}",
             f"{pulls[1]:+.1f} σ",
         )
     console.print(
@@ -137,8 +138,7 @@ def compare(rows: pa.Table, truth: Truth) -> bool:
 def extrapolate_gain(rows: pa.Table) -> tuple[float, float]:
     """Fit a parabola to gain over level; return its value at zero light and the error of that."""
     level, gain, error = (rows[name].to_numpy() for name in ("mean_used", "gain", "gain_error"))
-    _, covariance = np.polyfit(level / level.max(), gain, 2, w=1 / error, cov="unscaled")
-    coefficients = np.polyfit(level / level.max(), gain, 2, w=1 / error)
+    coefficients, covariance = np.polyfit(level / level.max(), gain, 2, w=1 / error, cov="unscaled")
     return float(coefficients[2]), float(covariance[2, 2] ** 0.5)
 
 

@@ -70,7 +70,6 @@ def make_run_engine(config: Config, recipe: Recipe) -> Executor:
             jobs_per_worker=settings.jobs_per_worker,
             start="streamcal.jobs:warm_worker",
             start_payload=recipe.to_json().encode(),
-            environment={"NUMBA_CACHE_DIR": os.environ["NUMBA_CACHE_DIR"]},
         )
     )
 
@@ -101,8 +100,7 @@ def run_daemon(config: Config, *, once: bool = False) -> int:
     if not config.source.folders:
         msg = f"{config.origin}: source.folders is empty and --input was not given"
         raise ConfigError(msg)
-    # numba keeps compiled kernels beside the package, which a service may not be able to write
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(config.state_folder / "numba"))
+    _place_kernels(config)
     workshop = prepare(config)
     make_folders(config)
     with ExitStack() as stack:
@@ -201,6 +199,12 @@ def make_folders(config: Config) -> None:
         except OSError as exc:
             msg = f"{config.origin}: output folder {folder} cannot be made: {exc.strerror}"
             raise ConfigError(msg) from exc
+
+
+def _place_kernels(config: Config) -> None:
+    """Have compiled kernels kept in the state folder where the package's own, which all runs share, is read-only."""
+    if not os.access(Path(__file__).parent, os.W_OK):
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(config.state_folder / "numba"))
 
 
 def _announce(config: Config) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from streamcal.cli.tables import SHOWN, SHOWN_LAST, format_json, format_row, make_table
+from streamcal.cli.tables import SHOWN, SHOWN_LAST, format_json, format_row, make_table, print_table
 from streamcal.config import Config, load_config, parse_config
 from streamcal.errors import ExposureError, NotWhole, StageError
 from streamcal.jobs import Workshop, inspect_job, measure_rows, serialize_rows
@@ -98,13 +97,11 @@ def _print(rows: list[dict[str, Any]], workshop: Workshop, *, as_json: bool) -> 
         for row in rows:
             typer.echo(format_json({**dict.fromkeys(workshop.schema.names), **row}))
         return
-    from rich.console import Console
-
     columns = (*SHOWN, *_foreign_columns(workshop), *SHOWN_LAST)
     table = make_table(columns)
     for row in rows:
         table.add_row(*format_row(row, columns))
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+    print_table(table)
 
 
 def _foreign_columns(workshop: Workshop) -> list[str]:

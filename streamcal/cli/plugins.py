@@ -21,11 +21,12 @@ def show_plugins(config: Path | None, folders: Sequence[Path], *, as_json: bool)
     if as_json:
         typer.echo(json.dumps([asdict(info) for info in infos], indent=2))
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from streamcal.cli.tables import print_table
 
     table = Table("name", "version", "hooks", "stages", "path", box=None, pad_edge=False)
     for info in infos:
         offers = ", ".join((*info.stages, *info.instruments))
         table.add_row(info.name, info.version, ", ".join(info.hooks), offers, info.path)
-    Console(soft_wrap=True).print(table)
+    print_table(table)

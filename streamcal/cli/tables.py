@@ -6,22 +6,30 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
+from rich.console import Console
 from rich.table import Table
 
 from streamcal.flags import decode_flags
 
+NATURAL_WIDTH = 1000  # characters; wider than any table
 SHOWN = ("detector", "amplifier", "exposure_id_1", "exposure_id_2", "exposure_time", "mean", "variance")
 SHOWN_LAST = ("gain", "gain_error", "read_noise", "flags")
 
 
-def make_table(columns: Sequence[str] = (), title: str | None = None) -> Table:
+def make_table(columns: Sequence[str] = ()) -> Table:
     """Return an empty table with a heading for each column (none: the usual ones)."""
-    table = Table(box=None, pad_edge=False, title=title, title_justify="left")
+    table = Table(box=None, pad_edge=False)
     for name in columns or (*SHOWN, *SHOWN_LAST):
-        table.add_column(name, justify="left" if name in {"flags", "detector", "amplifier"} else "right", no_wrap=True)
+        justify: Literal["left", "right"] = "left" if name in {"flags", "detector", "amplifier"} else "right"
+        table.add_column(name, justify=justify, no_wrap=True, min_width=max(len(name), 9))
     return table
+
+
+def print_table(table: Table) -> None:
+    """Print a table at its natural width: a narrow terminal wraps lines, but no number is ever cut short."""
+    Console(width=NATURAL_WIDTH).print(table)
 
 
 def format_row(row: Mapping[str, Any], columns: Sequence[str] = ()) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from streamcal.cli.tables import format_json, format_row, make_table
+from streamcal.cli.tables import format_json, format_row, make_table, print_table
 from streamcal.errors import ConfigError
 
 
@@ -39,14 +39,12 @@ class RowPrinter:
         sys.stdout.flush()
 
     def _show_table(self, rows: Sequence[dict[str, Any]]) -> None:
-        from rich.console import Console
-
         table = make_table(self._columns)
         table.show_header = not self._headed
         self._headed = True
         for row in rows:
             table.add_row(*format_row(row, self._columns))
-        Console(soft_wrap=not sys.stdout.isatty()).print(table)
+        print_table(table)
 
 
 def show_latest(output: Path, n_rows: int, columns: Sequence[str], printer: RowPrinter) -> int:

@@ -91,7 +91,7 @@ def test_init_explains_every_key(tmp_path):
         ('instrument = "simulated"\n[pairing]\nmach = "TIME"', "pairing.mach: unknown key, did you mean 'match'?"),
         ('instrument = "simulated"\n[engine]\nworkers = "two"', "engine.workers: input should be a valid integer"),
         ('instrument = "simulated"\n[pipeline]\nstages = ["isr", "gian"]', "unknown stage 'gian', known: "),
-        ('instrument = "simulated"\n[pipeline]\nstages = ["isr", "gain"]', "'gain' requires 'gain_statistic'"),
+        ('instrument = "simulated"\n[pipeline]\nstages = ["isr", "gain"]', "'gain' requires 'pair_statistics'"),
         (
             'instrument = "simulated"\n[stages.isr]\nmodle = "MEAN"',
             "stages.isr.modle: unknown key, did you mean 'model'?",
