@@ -226,3 +226,21 @@ def test_another_process_writes_and_is_killed(bench):
     assert seen == [number + 0.5 for number in range(last)]
     assert results.read(bench.output)["value"].to_pylist()[::2] == seen
     assert bench.sealed(3).exists()
+
+
+def test_reading_while_another_process_writes(bench):
+    """Whatever moment it is read in, a table that grows, rolls and seals is a whole number of commits, in order."""
+    last, counts = 100, []
+    bench.open()
+    writer = start_writer(bench, last)
+    try:
+        while writer.poll() is None or not counts or counts[-1] < last:
+            values = results.read(bench.output, ["value"])["value"].to_pylist()[::2]
+            assert values == [number + 0.5 for number in range(len(values))]
+            counts.append(len(values))
+            assert writer.poll() in (None, 0)
+    finally:
+        writer.kill()
+        writer.wait()
+    assert counts == sorted(counts)
+    assert counts[-1] == last

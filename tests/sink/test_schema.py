@@ -1,5 +1,8 @@
 """Types, units, order and checks of the tables' columns."""
 
+import subprocess
+import sys
+
 import pyarrow as pa
 import pytest
 
@@ -146,3 +149,9 @@ def test_change_of_type():
     assert change_of_type(old, new) == ""
     text = "column 'a' is float64 now and was int64 in earlier rows"
     assert change_of_type(old, pa.schema([("a", pa.float64())])) == text
+
+
+def test_tables_need_no_arrow():
+    """The journal, and with it the command line, takes the tables without loading Arrow or numpy."""
+    code = "import sys, streamcal.sink.tables; sys.exit(bool({'pyarrow', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
