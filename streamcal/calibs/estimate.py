@@ -262,7 +262,8 @@ def _fill(calib: CrosstalkCalib, normal: Normal, options: EstimateOptions) -> No
     calib.coeff_num = normal.n_bright.astype(np.int64)
     measured = (calib.coeff_num >= options.min_pixels) & ~np.eye(n_amp, dtype=bool)
     values, variances = normal.solve(np.tile(measured, normal.matrix.shape[1] // n_amp))
-    errors = np.sqrt(np.where(variances > 0, variances, np.nan))
+    own = ~normal.others
+    errors = np.sqrt(np.where((variances > 0) | own, variances, np.nan))
     observed = values[:, :n_amp]
     true = observed.copy()
     for _ in range(TRUE_SOURCE_PASSES):
