@@ -156,7 +156,7 @@ class ArrowSink:
         self._ensure_loaded()
         seq = self._store.register.find_seq(key)
         if seq is None:
-            self._seal_if_due(schema_id(batch.schema))
+            self._seal_if_due(batch.schema)
             seq = self._commit(batch, key, record)
         self._publish()
         return seq
@@ -164,7 +164,7 @@ class ArrowSink:
     def tick(self) -> None:
         """Do what time alone makes due: seal an old segment, publish, refresh the snapshot; raises as `append`."""
         self._ensure_loaded()
-        self._seal_if_due(self._segment.schema_id if self._segment else "")
+        self._seal_if_due(self._segment.schema if self._segment else None)
         self._publish()
 
     def close(self) -> None:
@@ -185,14 +185,14 @@ class ArrowSink:
         self._seq = self._store.register.last_seq()
         self._loaded = True
 
-    def _seal_if_due(self, new_schema_id: str) -> None:
+    def _seal_if_due(self, schema: pa.Schema | None) -> None:
         segment = self._segment
         if segment is None or not segment.live:
             return
         due = (
             segment.committed >= self._roll_bytes
             or self._clock() - segment.opened_at >= self._roll_seconds
-            or segment.schema_id != new_schema_id
+            or not segment.schema.equals(schema, check_metadata=True)
             or self._store.is_sealing(segment)
         )
         if due:
