@@ -69,7 +69,7 @@ def identify(  # noqa: PLR0913 - a file's identity has three parts
                 reason=reason,
                 group=";".join(f"{key}={as_text(_or_empty(get_value(key, facts)))}" for key in group_keys),
                 auxiliary={key: get_value(key, facts) for key in auxiliary_keys},
-                **_numbers(instrument.identify, facts),
+                **find_numbers(instrument.identify, facts),
             )
         )
     return exposures
@@ -84,7 +84,8 @@ def _or_empty(value: Any) -> Any:
     return "" if value is None else value
 
 
-def _numbers(table: IdentifyTable, facts: Header) -> dict[str, float]:
+def find_numbers(table: IdentifyTable, facts: Header) -> dict[str, Any]:
+    """Return exposure time (s), flux, and start (MJD, TAI and UTC) as `ExposureInfo` names them; NaN where unknown."""
     exposure_time = as_number(find_first(table.exposure_time, facts)) * SECONDS[table.exposure_time_unit]
     scale = as_text(facts.get(normal_key(table.start_scale_key), table.start_scale)).lower()
     tai, utc = start_times(find_first(table.start, facts), scale)

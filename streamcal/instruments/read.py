@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 
 from streamcal.errors import ExposureError, NotWhole
 from streamcal.instruments.fits import FitsFile, open_hdus
+from streamcal.instruments.identify import find_numbers
 from streamcal.instruments.layout import Detector, Place, place_amplifiers, split_detectors
 from streamcal.instruments.model import Instrument
-from streamcal.instruments.values import Header
+from streamcal.instruments.values import Header, file_facts
 from streamcal.records import Amplifier, Exposure, ExposureInfo, FileStat
 from streamcal.source.whole import Limits, inspect_structure
 
@@ -69,7 +71,7 @@ def read_frame(path: Path, instrument: Instrument, detector: str, limits: Limits
     Returns
     -------
     Exposure
-        Its id is the name of the file.
+        Its id is the name of the file; exposure time and start are the header's (darks are scaled by them).
 
     Raises
     ------
@@ -88,7 +90,9 @@ def read_frame(path: Path, instrument: Instrument, detector: str, limits: Limits
             is_flat=False,
             reason="read as a calibration frame",
         )
-        return read_exposure(info, instrument, limits)
+        exposure = read_exposure(info, instrument, limits)
+        facts = {**exposure.header, **file_facts(info.path)}
+        return replace(exposure, info=replace(info, **find_numbers(instrument.identify, facts)))
     except OSError as exc:
         msg = f"{path}: {exc.strerror or exc}"
         raise ExposureError(msg) from exc

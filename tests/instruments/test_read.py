@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from streamcal.chain import StageContext, stage_log
 from streamcal.errors import ExposureError, FileChanged, NotWhole
 from streamcal.instruments.read import read_exposure, read_frame
+from streamcal.plugins import load_plugins
 from streamcal.records import FileStat, ReadoutCorner, Section
 
 
@@ -108,6 +110,32 @@ def test_frame_known_by_its_path(simulated, simulated_file, limits) -> None:
     assert (exposure.info.exposure_id, exposure.info.is_flat) == ("bias.fits", False)
     assert exposure.info.stat == FileStat.of(path.stat())
     assert exposure.amplifiers["C00"].sections["data"] == Section(x0=0, x1=8, y0=0, y1=6)
+
+
+def test_a_frame_has_the_times_of_its_header(simulated, simulated_file, limits) -> None:
+    """Exposure time and start are there, though nobody admitted the file."""
+    info = read_frame(simulated_file("dark.fits", IMAGETYP="DARK"), simulated, "S00", limits).info
+    assert (info.exposure_time, info.mjd_start_utc) == (2.5, pytest.approx(60000.25))
+    assert (info.mjd_start - info.mjd_start_utc) * 86400 == pytest.approx(37, abs=1e-4)
+
+
+def test_darks_are_scaled_by_their_exposure_time(simulated, inspect, simulated_file, tmp_path, limits) -> None:
+    """A dark that is as bright as the flat and twice as long takes off half of it: the stage isr, on files."""
+    simulated_file("dark.fits", IMAGETYP="DARK", EXPTIME=5.0)
+    (info,) = inspect(simulated_file("flat.fits", EXPTIME=2.5), simulated)
+    stage = load_plugins().stages["isr"]
+    context = StageContext(
+        log=stage_log(),
+        load_exposure=lambda path: read_frame(path, simulated, "S00", limits),
+        folders=(tmp_path,),
+    )
+    settings = ({}, {"dark": "dark.fits"})
+    plain, corrected = (
+        stage.run(read_exposure(info, simulated, limits), stage.settings(**values), context) for values in settings
+    )
+    for name, amplifier in plain.amplifiers.items():
+        assert np.ptp(amplifier.data) == 7
+        np.testing.assert_allclose(corrected.amplifiers[name].data, amplifier.data / 2)
 
 
 def test_frames_that_cannot_be_used_are_named(simulated, simulated_file, tmp_path, limits) -> None:
