@@ -171,7 +171,8 @@ def estimate_crosstalk(
     -------
     CrosstalkCalib
         ``coeff_err`` is the standard error of the coefficient (white noise; the peer stores the scatter of the
-        ratios), ``coeff_num`` the number of bright pixels, ``coeff_valid`` whether the coefficient exceeds its error.
+        ratios), NaN where nothing was measured, as on the diagonal; ``coeff_num`` the number of bright pixels;
+        ``coeff_valid`` whether the coefficient exceeds its error.
 
     Raises
     ------
@@ -262,8 +263,7 @@ def _fill(calib: CrosstalkCalib, normal: Normal, options: EstimateOptions) -> No
     calib.coeff_num = normal.n_bright.astype(np.int64)
     measured = (calib.coeff_num >= options.min_pixels) & ~np.eye(n_amp, dtype=bool)
     values, variances = normal.solve(np.tile(measured, normal.matrix.shape[1] // n_amp))
-    own = ~normal.others
-    errors = np.sqrt(np.where((variances > 0) | own, variances, np.nan))
+    errors = np.sqrt(np.where(variances > 0, variances, np.nan))
     observed = values[:, :n_amp]
     true = observed.copy()
     for _ in range(TRUE_SOURCE_PASSES):

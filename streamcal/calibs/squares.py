@@ -105,15 +105,17 @@ def find_dark(
     list of (n_amp, n) ndarray of bool
         By square.
     """
-    from scipy.ndimage import maximum_filter1d
+    from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
     shape = [max((square.place[axis].stop for square in squares), default=0) for axis in (0, 1)]
     own = np.zeros((len(noise), *shape), np.uint8)
     for square, residual in zip(squares, residuals, strict=True):
         place = own[(slice(None), *square.place)]
         place[:, square.good] = residual > OWN_LIGHT_SIGMA * noise
+    for axis in (1, 2):  # light fills three by three pixels; a particle's hit is left to the clipping
+        own = minimum_filter1d(own, 3, axis=axis, mode="nearest")
     for axis in (1, 2):
-        own = maximum_filter1d(own, 2 * grow + 1, axis=axis, mode="constant")
+        own = maximum_filter1d(own, 2 * grow + 3, axis=axis, mode="nearest")
     return [own[(slice(None), *square.place)][:, square.good] == 0 for square in squares]
 
 
