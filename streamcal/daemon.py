@@ -19,7 +19,7 @@ import structlog
 from streamcal import __version__
 from streamcal.config import Config
 from streamcal.engine import EngineOptions, make_engine
-from streamcal.errors import ConfigError
+from streamcal.errors import ConfigError, RetryLater
 from streamcal.heartbeat import Heartbeat, notify, write_atomically
 from streamcal.intake import Intake
 from streamcal.jobs import Recipe, Workshop, open_workshop
@@ -152,6 +152,7 @@ def _open_service(config: Config, workshop: Workshop, stack: ExitStack, *, once:
     journal = Journal(config.state_folder / "journal.db")
     stack.callback(journal.close)
     measurements, exposures = (_open_sink(config, journal, name, stack) for name in ("measurements", "exposures"))
+    measurements.check_schema(workshop.schema)
     wake = Wake()
     stack.callback(wake.close)
     engine = make_run_engine(config, workshop.recipe)
@@ -179,10 +180,25 @@ def _open_sink(config: Config, journal: Journal, name: str, stack: ExitStack) ->
         roll_bytes=int(config.output.roll_megabytes * 1e6),
         roll_seconds=config.output.roll_hours * 3600,
         snapshot=config.output.snapshot and name == "measurements",
+        key_name="pair_id" if name == "measurements" else "key",
     )
     stack.callback(sink.close)
-    sink.recover()
+    _recover(sink, name)
     return sink
+
+
+def _recover(sink: ArrowSink, name: str) -> None:
+    """Bring a table to what the journal knows; while the output cannot be written, wait."""
+    while True:
+        try:
+            repaired = sink.recover()
+        except RetryLater as exc:
+            log.error("cannot recover yet", table=name, reason=str(exc), retry_seconds=exc.after_seconds)
+            time.sleep(exc.after_seconds)
+        else:
+            break
+    if repaired:
+        log.warning("recovered", table=name, **asdict(repaired))
 
 
 def make_folders(config: Config) -> None:

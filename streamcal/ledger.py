@@ -41,6 +41,7 @@ class Ledger:
 
         changes = self._journal.changes(PORTION)
         if not changes:
+            self._sink.tick()
             return 0
         last = changes[-1][0]
         rows = [_row(seq, changed_at, exposure) for seq, changed_at, exposure in changes]

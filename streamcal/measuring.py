@@ -30,6 +30,9 @@ class Sink(Protocol):
     def append(self, batch: pa.RecordBatch, *, key: str, record: Callable[[sqlite3.Connection, int], None]) -> int:
         """Commit a batch, and what ``record`` writes into the journal, together."""
 
+    def tick(self) -> None:
+        """Do what time asks for: roll an old segment, bring snapshot and ``CURRENT`` up to date."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:
@@ -110,6 +113,16 @@ class Measuring:
             elif self._in_order:
                 break
         return count
+
+    def tick(self) -> None:
+        """Let the sink do what time asks for.
+
+        Raises
+        ------
+        RetryLater
+            If the output cannot be written now.
+        """
+        self._sink.tick()
 
     def _settle(self, measurement: Measurement) -> None:
         pair = measurement.pair

@@ -146,6 +146,7 @@ class Pipeline:
         self._expire_exposures()
         self._measuring.commit()
         self._measuring.dispatch()
+        self._measuring.tick()
         self._ledger.publish()
         self._serve_requests()
         return False

@@ -151,7 +151,7 @@ def tail(
     from streamcal.cli.tail import RowPrinter, show_following, show_latest
 
     printer = RowPrinter(columns or [], as_json=as_json)
-    start = show_latest(output, n_rows, columns or [], printer)
+    start = show_latest(output, n_rows, columns or [], printer, wait=follow)
     if follow:
         show_following(output, start, timeout, printer)
 

@@ -47,19 +47,26 @@ class RowPrinter:
         print_table(table)
 
 
-def show_latest(output: Path, n_rows: int, columns: Sequence[str], printer: RowPrinter) -> int:
+def show_latest(output: Path, n_rows: int, columns: Sequence[str], printer: RowPrinter, *, wait: bool) -> int:
     """Print the latest rows; return the number of the row that comes next.
+
+    With ``wait`` the output need not be there yet.
 
     Raises
     ------
     ConfigError
-        If a column does not exist.
+        If a column does not exist, or there is no output.
     """
     from streamcal import results
 
-    table = results.read(output)
+    try:
+        table = results.read(output)
+    except FileNotFoundError as exc:
+        if wait:
+            return 0
+        raise ConfigError(str(exc)) from exc
     for name in columns:
-        if table.num_columns and name not in table.column_names:
+        if table.num_rows and name not in table.column_names:
             msg = f"--column {name!r} does not exist, known: {', '.join(table.column_names)}"
             raise ConfigError(msg)
     printer.show(table.slice(max(table.num_rows - n_rows, 0)).to_pylist())
