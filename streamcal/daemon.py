@@ -193,7 +193,7 @@ def _recover(sink: ArrowSink, name: str) -> None:
         try:
             repaired = sink.recover()
         except RetryLater as exc:
-            log.error("cannot recover yet", table=name, reason=str(exc), retry_seconds=exc.after_seconds)
+            log.warning("cannot recover yet", table=name, reason=str(exc), retry_seconds=exc.after_seconds)
             time.sleep(exc.after_seconds)
         else:
             break

@@ -102,7 +102,7 @@ def test_init_explains_every_key(tmp_path):
             'instrument = "simulated"\n[output]\nfolder = "/proc/nowhere"',
             "output.folder: /proc/nowhere cannot be written",
         ),
-        ('instrument = "simulated"\n[pipeline]\nplugin_folders = ["none"]', "plugin folder"),
+        ('instrument = "simulated"\n[pipeline]\nplugin_folders = ["none"]', "plugin path"),
     ],
 )
 def test_check_finds_what_is_wrong(tmp_path, text, complaint):
