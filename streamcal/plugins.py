@@ -154,7 +154,7 @@ def load_plugins(folders: Sequence[Path] = (), disabled: Sequence[str] = ()) -> 
     try:
         manager.check_pending()
     except pluggy.PluginValidationError as exc:
-        msg = f"plugin {manager.get_name(exc.plugin)!r}: {exc}, known: {', '.join(_hook_names())}"
+        msg = f"plugin {manager.get_name(exc.plugin)!r}: {_one_line(exc)}, known: {', '.join(_hook_names())}"
         raise PluginError(msg) from exc
     return Plugins(manager, versions)
 
@@ -180,7 +180,7 @@ def _load_entry_point(entry: importlib.metadata.EntryPoint) -> Any:
         return entry.load()
     except (Exception, SystemExit) as exc:  # whatever an import may raise
         package = f" of {entry.dist.name}" if entry.dist else ""
-        msg = f"plugin {entry.name!r} ({entry.value}{package}) cannot be loaded: {type(exc).__name__}: {exc}"
+        msg = f"plugin {entry.name!r} ({entry.value}{package}) cannot be loaded: {type(exc).__name__}: {_one_line(exc)}"
         raise PluginError(msg) from exc
 
 
@@ -195,7 +195,7 @@ def _register(manager: pluggy.PluginManager, name: str, plugin: Any) -> None:
         msg = f"plugin {name!r} is there twice: it is registered as {manager.get_name(plugin)!r} too"
         raise PluginError(msg) from exc
     except pluggy.PluginValidationError as exc:
-        msg = f"plugin {name!r}: {exc}"
+        msg = f"plugin {name!r}: {_one_line(exc)}"
         raise PluginError(msg) from exc
     for hook, function in inspect.getmembers(plugin, inspect.isfunction):
         if hook.startswith(f"{PROJECT}_") and not hasattr(function, f"{PROJECT}_impl"):
@@ -211,15 +211,14 @@ def list_plugin_files(folder: Path) -> list[Path]:
     PluginError
         If the folder cannot be read, or it or one of its files could be written by another user.
     """
+    path = folder
     try:
-        files = sorted(
-            path for path in folder.iterdir() if path.suffix == ".py" and not path.name.startswith(("_", "."))
-        )
+        files = sorted(item for item in folder.iterdir() if item.suffix == ".py" and item.name[0] not in "_.")
+        for path in (folder, *files):
+            _check_private(path)
     except OSError as exc:
-        msg = f"plugin folder {folder}: {exc.strerror or exc}"
+        msg = f"plugin path {path}: {exc.strerror or exc}"
         raise PluginError(msg) from exc
-    for path in (folder, *files):
-        _check_private(path)
     return files
 
 
@@ -259,7 +258,7 @@ def _load_file(path: Path) -> ModuleType:
         loader.exec_module(module)
     except (Exception, SystemExit) as exc:  # whatever an import may raise
         del sys.modules[name]
-        msg = f"plugin file {path} cannot be loaded: {type(exc).__name__}: {exc}"
+        msg = f"plugin file {path} cannot be loaded: {type(exc).__name__}: {_one_line(exc)}"
         raise PluginError(msg) from exc
     return module
 
@@ -268,7 +267,7 @@ def _list_offers(implementation: Any, plugin: str, hook: str) -> list[Any]:
     try:
         return list(implementation.function() or ())
     except (Exception, SystemExit) as exc:
-        msg = f"plugin {plugin!r}: {hook} failed: {type(exc).__name__}: {exc}"
+        msg = f"plugin {plugin!r}: {hook} failed: {type(exc).__name__}: {_one_line(exc)}"
         raise PluginError(msg) from exc
 
 
@@ -302,6 +301,10 @@ def _is_name(name: Any) -> bool:
 
 def _holds(items: Any, kind: type) -> bool:
     return isinstance(items, (tuple, list)) and all(isinstance(item, kind) for item in items)
+
+
+def _one_line(error: BaseException) -> str:
+    return ", ".join(line.strip() for line in str(error).splitlines() if line.strip())
 
 
 def _hook_names() -> list[str]:
