@@ -1,0 +1,35 @@
+"""What may be said against a solution: one registry of bits."""
+
+from __future__ import annotations
+
+from streamcal.flags import _DescribedFlag
+
+
+class FitFlag(_DescribedFlag):
+    """Bits of the ``flags`` column of the ``ptc`` table (uint64)."""
+
+    TOO_FEW_LEVELS = 1 << 0, "too few usable levels of light: nothing was fitted"
+    DEAD = 1 << 1, "no pair has signal: nothing was fitted"
+    NOT_MEASURED = 1 << 2, "the measurements lack what the model needs: nothing was fitted"
+    NOT_CONVERGED = 1 << 3, "the fit did not come to an end: all numbers are NaN"
+    IMPLAUSIBLE = 1 << 4, "the fit ended at an impossible or undetermined gain: all numbers are NaN"
+    NO_NOISE = 1 << 5, "the fitted noise variance is not above zero: noise is NaN"
+    POOR_FIT = 1 << 6, "chi2 is too large for the errors of the points; the errors given are scaled up by its root"
+    TURNOFF_NOT_REACHED = 1 << 7, "no pair lies above the turnoff: it is at least the number given"
+    GAIN_CHANGED = 1 << 8, "the gain differs from that of the last accepted solution by more than the limit"
+    NOISE_CHANGED = 1 << 9, "the noise differs from that of the last accepted solution by more than the limit"
+    NOISE_HIGH = 1 << 10, "the noise is above the limit"
+    TURNOFF_LOW = 1 << 11, "the turnoff is below the limit"
+
+
+BAD = FitFlag.TOO_FEW_LEVELS | FitFlag.DEAD | FitFlag.NOT_MEASURED | FitFlag.NOT_CONVERGED | FitFlag.IMPLAUSIBLE
+"""Bits of amplifiers without a solution."""
+
+LIMITS = FitFlag.GAIN_CHANGED | FitFlag.NOISE_CHANGED | FitFlag.NOISE_HIGH | FitFlag.TURNOFF_LOW
+"""Bits of solutions outside the configured limits."""
+
+
+def decode_fit_flags(value: int) -> list[str]:
+    """Return the names of the bits set in the ``flags`` of a solution; unknown ones as ``BIT_<n>``."""
+    known = {int(flag): flag.name or "" for flag in FitFlag}
+    return [known.get(1 << bit, f"BIT_{bit}") for bit in range(int(value).bit_length()) if int(value) >> bit & 1]

@@ -1,0 +1,236 @@
+"""The fit: exact without noise, right errors with it, pairs dropped for a reason, amplifiers refused for one."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ptc_truth import A00, GAIN, NOISE, kernel, levels, make_curve, noise_matrix, slope
+
+from streamcal.ptc import MODELS, Curve, FitConfig, decode_fit_flags, fit_amplifier
+
+FULL = ("FULLCOVARIANCE", "FULLCOVARIANCE_NO_B")
+
+
+def change(curve, **arrays):
+    """Return a curve with other arrays; the variance follows ``covariance[:, 0, 0]``."""
+    if "covariance" in arrays:
+        arrays["variance"] = arrays["covariance"][:, 0, 0]
+    return replace(curve, **arrays)
+
+
+def scale_variance(curve, index, factor):
+    """Return a curve in which the variances of some pairs are other ones."""
+    covariance, error = curve.covariance.copy(), curve.error.copy()
+    covariance[index, 0, 0] *= factor
+    error[index] *= np.reshape(factor, (-1, 1, 1))  # as measured: in proportion to the variance
+    return change(curve, covariance=covariance, error=error)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_truth_comes_out_exactly_without_noise(model):
+    """Gain, noise and a00 are right to 1e-8."""
+    solution = fit_amplifier(make_curve(model), FitConfig(model=model))
+    assert solution.reason == ""
+    found = [solution.gain, solution.noise, solution.a00]
+    np.testing.assert_allclose(found, [GAIN, NOISE, A00], rtol=1e-8)
+    assert solution.used.all()
+
+
+@pytest.mark.parametrize("model", FULL)
+def test_all_matrices_come_out_exactly_without_noise(model):
+    """So are a, b and n at every lag, b to what is left of its digits after the division by a."""
+    solution = fit_amplifier(make_curve(model), FitConfig(model=model))
+    np.testing.assert_allclose(solution.a, kernel(), rtol=1e-8)
+    np.testing.assert_allclose(solution.noise_matrix, noise_matrix(), rtol=1e-8, atol=1e-7)
+    if model == "FULLCOVARIANCE":
+        np.testing.assert_allclose(solution.b, slope(), rtol=1e-6)
+    else:
+        assert np.isnan(solution.b).all()
+
+
+def test_lags_beyond_the_fitted_range_are_not_used():
+    """Of 10 x 10 measured covariances the lower 3 x 3 are fitted; others may be anything."""
+    curve = make_curve(side=3)
+    wide = np.full((40, 10, 10), np.nan)
+    error = np.full((40, 10, 10), np.nan)
+    wide[:, :3, :3], error[:, :3, :3] = curve.covariance, curve.error
+    solution = fit_amplifier(change(curve, covariance=wide, error=error), FitConfig(side=3))
+    np.testing.assert_allclose(solution.a, kernel(3), rtol=1e-8)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_pulls_have_mean_zero_and_width_one(model):
+    """50 seeds, parameters of a kind pooled: width 1 +- max(0.1, 4 / sqrt(2 N)), mean within 0.1 + 4 / sqrt(N)."""
+    n_seeds = 50
+    pulls = {"gain": [], "noise": [], "a": [], "n": []}
+    for seed in range(n_seeds):
+        curve = make_curve(model, rng=np.random.default_rng(seed), side=4)
+        found = fit_amplifier(curve, FitConfig(model=model, side=4))
+        side = len(found.a)
+        pulls["gain"].append((found.gain - GAIN) / found.gain_error)
+        pulls["noise"].append((found.noise - NOISE) / found.noise_error)
+        pulls["a"].append(((found.a - kernel(side)) / found.a_error).ravel())
+        pulls["n"].append(((found.noise_matrix - noise_matrix(side)) / found.noise_matrix_error).ravel())
+    for name, values in pulls.items():
+        pooled = np.concatenate([np.atleast_1d(value) for value in values])
+        assert pooled.std() == pytest.approx(1, abs=max(0.1, 4 / np.sqrt(2 * n_seeds))), name
+        assert abs(pooled.mean()) < 0.1 + 4 / np.sqrt(n_seeds), name
+
+
+def test_pulls_of_b_where_a_is_known():
+    """Errors of b = ab / a are honest at lags whose a is known to 5 %."""
+    pulls = []
+    for seed in range(30):
+        found = fit_amplifier(make_curve(rng=np.random.default_rng(seed), side=3), FitConfig(side=3))
+        known = found.a_error < 0.05 * np.abs(found.a)
+        pulls.append(((found.b - slope(3)) / found.b_error)[known])
+    pooled = np.concatenate(pulls)
+    assert pooled.std() == pytest.approx(1, abs=0.25)
+    assert abs(pooled.mean()) < 0.1 + 4 / np.sqrt(30)
+
+
+def test_reduced_chi2_is_one_and_not_called_poor():
+    """Where the errors are right chi2 / dof is 1 within 5 standard deviations, and errors are not scaled."""
+    found = fit_amplifier(make_curve(rng=np.random.default_rng(1)))
+    assert found.dof == 40 * 64 - 193
+    assert found.chi2_dof == pytest.approx(1, abs=5 * np.sqrt(2 / found.dof))
+    assert "POOR_FIT" not in decode_fit_flags(found.flags)
+
+
+def test_errors_of_a_poor_fit_are_scaled_up():
+    """Errors of the points that are four times too small give chi2 / dof of 16, the flag, and the right errors."""
+    right = make_curve(rng=np.random.default_rng(1))
+    honest, poor = fit_amplifier(right), fit_amplifier(change(right, error=right.error / 4))
+    assert "POOR_FIT" in decode_fit_flags(poor.flags)
+    assert poor.chi2_dof == pytest.approx(16 * honest.chi2_dof, rel=0.01)
+    assert poor.gain_error == pytest.approx(honest.gain_error, rel=0.05)
+
+
+@pytest.mark.parametrize("model", ["EXPAPPROXIMATION", "FULLCOVARIANCE"])
+@pytest.mark.parametrize("factor", [0.9, 1.2, 10.0])
+def test_outliers_are_dropped_and_named(model, factor):
+    """A pair whose variance is off is dropped with its pull, and moves nothing."""
+    curve = make_curve(model, rng=np.random.default_rng(3))
+    found = fit_amplifier(scale_variance(curve, [12, 25], factor), FitConfig(model=model))
+    assert np.flatnonzero(~found.used).tolist() == [12, 25]
+    assert found.dropped[12].startswith("outlier: variance off by " + ("+" if factor > 1 else "-"))
+    assert found.gain == pytest.approx(GAIN, abs=4 * found.gain_error)
+
+
+def test_a_pair_of_odd_covariances_is_dropped():
+    """Light that changed its shape lifts all covariances; the variance may look fine."""
+    curve = make_curve(rng=np.random.default_rng(4))
+    covariance = curve.covariance.copy()
+    covariance[30] += 5 * curve.error[30] * (np.arange(64).reshape(8, 8) > 0)
+    found = fit_amplifier(change(curve, covariance=covariance))
+    assert np.flatnonzero(~found.used).tolist() == [30]
+    assert found.dropped[30].startswith("outlier: covariances scatter 2")
+
+
+@pytest.mark.parametrize("model", ["EXPAPPROXIMATION", "FULLCOVARIANCE"])
+def test_turnoff_lies_at_the_highest_good_level(model):
+    """Where the variance falls the pairs are above the turnoff; its error is half the gap to the first of them."""
+    curve = make_curve(model, rng=np.random.default_rng(5))
+    found = fit_amplifier(scale_variance(curve, slice(36, 40), [0.8, 0.3, 0.1, 0.01]), FitConfig(model=model))
+    mean = levels()
+    assert found.turnoff == mean[35]
+    assert found.turnoff_error == pytest.approx((mean[36] - mean[35]) / 2)
+    assert found.dropped[36:] == ("above turnoff",) * 4
+    assert "TURNOFF_NOT_REACHED" not in decode_fit_flags(found.flags)
+
+
+def test_one_good_pair_past_a_dip_does_not_move_the_turnoff():
+    """Two pairs fall, a third happens to lie on the curve: all three are above the turnoff."""
+    curve = make_curve(rng=np.random.default_rng(5))
+    found = fit_amplifier(scale_variance(curve, slice(37, 40), [0.8, 0.5, 1.0]))
+    assert found.turnoff == levels()[36]
+    assert not found.used[37:].any()
+
+
+def test_a_curve_that_only_rises_gives_a_lower_limit():
+    """Without a pair above it the turnoff is the highest mean, flagged."""
+    found = fit_amplifier(make_curve())
+    assert found.turnoff == levels()[-1]
+    assert decode_fit_flags(found.flags) == ["TURNOFF_NOT_REACHED"]
+
+
+def test_saturated_pairs_without_numbers_still_tell_the_turnoff():
+    """Pairs with more light of which nothing could be measured show that the turnoff was reached."""
+    curve, light = make_curve(), np.arange(40.0)
+    covariance = curve.covariance.copy()
+    covariance[38:] = np.nan
+    found = fit_amplifier(change(curve, covariance=covariance, light=light))
+    assert found.dropped[38:] == ("not measured",) * 2
+    assert found.turnoff == levels()[37]
+    assert decode_fit_flags(found.flags) == []
+
+
+def test_the_signal_range_is_inclusive():
+    """Pairs at the limits are used, those beyond them are not."""
+    mean = levels()
+    found = fit_amplifier(make_curve(), FitConfig(min_signal=mean[2], max_signal=mean[37]))
+    assert found.used.tolist() == [False] * 2 + [True] * 36 + [False] * 2
+    assert found.dropped[:2] == ("below min_signal",) * 2
+    assert found.dropped[38:] == ("above max_signal",) * 2
+
+
+def test_order_of_the_pairs_does_not_matter():
+    """Shuffled pairs give the same solution, and each its own verdict."""
+    curve = scale_variance(make_curve(rng=np.random.default_rng(6)), [10], 1.1)
+    order = np.random.default_rng(7).permutation(40)
+    shuffled = Curve.of(curve.mean[order], curve.variance[order], curve.error[order], curve.covariance[order])
+    one, other = fit_amplifier(curve), fit_amplifier(shuffled)
+    assert other.gain == pytest.approx(one.gain, rel=1e-9)
+    assert [other.dropped[place] for place in np.argsort(order)] == list(one.dropped)
+
+
+@pytest.mark.parametrize(
+    ("curve", "flag", "text"),
+    [
+        (make_curve(mean=levels(3)), "TOO_FEW_LEVELS", "too few levels: 3 usable, 5 needed; of 3 pairs 3 usable"),
+        (make_curve(mean=np.full(30, 9000.0)), "TOO_FEW_LEVELS", "too few levels: 1 usable, 5 needed"),
+        (make_curve(mean=np.geomspace(0.1, 5, 20)), "DEAD", "dead: the highest mean is 5 ADU, 10 needed"),
+        (make_curve(side=4), "NOT_MEASURED", "FULLCOVARIANCE needs covariances at 8 x 8 lags, measured are 4 x 4"),
+        (scale_variance(make_curve(), slice(4, 40), 1e-3), "TOO_FEW_LEVELS", "the variances do not follow a curve"),
+        (scale_variance(make_curve(), slice(0, 40), 0.0), "TOO_FEW_LEVELS", "40 not measured"),
+    ],
+    ids=["few", "one_level", "dead", "few_lags", "saturated", "no_variance"],
+)
+def test_amplifiers_that_cannot_be_fitted_get_nan_and_a_reason(curve, flag, text):
+    """Never a number that was not measured: all are NaN, no pair counts as used, and the reason says why."""
+    found = fit_amplifier(curve)
+    assert decode_fit_flags(found.flags) == [flag]
+    assert text in found.reason
+    numbers = [found.gain, found.gain_error, found.noise, found.a00, found.turnoff, found.chi2_dof]
+    assert np.isnan(numbers).all()
+    assert np.isnan(found.a).all()
+    assert found.a.shape == (8, 8)
+    assert not found.used.any()
+    assert all(found.dropped)
+
+
+def test_a_gain_beyond_reason_is_refused():
+    """A fit that runs out of the plausible range is no solution: variances a thousand times too small."""
+    curve = make_curve()
+    tiny = change(curve, covariance=curve.covariance / 1000, error=curve.error / 1000)
+    found = fit_amplifier(tiny)
+    assert decode_fit_flags(found.flags) == ["IMPLAUSIBLE"]
+    assert found.reason == "the gain ran to 1.5e+03 e-/ADU, outside 0.01 to 100"
+
+
+def test_noise_below_zero_is_nan_with_the_number_in_the_reason():
+    """A fitted noise variance below zero has no root; the gain stands."""
+    curve = make_curve()
+    covariance = curve.covariance.copy()
+    covariance[:, 0, 0] -= 30.0
+    found = fit_amplifier(change(curve, covariance=covariance))
+    assert "NO_NOISE" in decode_fit_flags(found.flags)
+    assert np.isnan(found.noise)
+    assert found.reason.startswith("the fitted noise variance is -37")
+    assert found.gain == pytest.approx(GAIN, rel=1e-8)
+
+
+def test_arrays_that_do_not_fit_together_are_an_error():
+    """Shapes are checked, and the message gives them."""
+    with pytest.raises(ValueError, match=r"shapes must fit: mean \(3,\), variance \(2,\)"):
+        Curve.of(np.ones(3), np.ones(2), np.ones(3))
