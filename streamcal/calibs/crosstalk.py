@@ -124,7 +124,8 @@ class CrosstalkCalib(Calib):
             if vector is not None:
                 setattr(calib, name, axes.from_file(vector, calib.n_amp, name, float, axes.PYTHON_AXES))
                 calib.has_crosstalk = True
-        calib.fit_gains = np.nan_to_num(np.array(list(detector.gains.values()), float))
+        gains = np.array(list(detector.gains.values()), float)
+        calib.fit_gains = np.where(np.isfinite(gains), gains, 0.0)
         calib.update_metadata()
         return calib
 
@@ -332,8 +333,8 @@ class CrosstalkCalib(Calib):
         Raises
         ------
         ValueError
-            If a choice is unknown or impossible, the number of amplifiers does not fit, coupled amplifiers differ
-            in shape, or gains are needed and there is none.
+            If a choice is unknown or impossible, amplifiers are unknown or not as many as coefficients, coupled ones
+            differ in shape, or gains are needed and there is none.
         """
         origin = exposure if source is None else source
         options = SubtractOptions(
@@ -454,6 +455,10 @@ def _same_detector(exposure: Exposure, origin: Exposure) -> bool:
 
 def _unused(exposure: Exposure, origin: Exposure, bad_amps: set[str]) -> NDArray[np.bool_]:
     """Return which (target, source) have a bad amplifier at an end; amplifiers of another detector are not meant."""
+    unknown = bad_amps - set(exposure.amplifiers)
+    if unknown:
+        msg = f"bad_amps must be of {', '.join(exposure.amplifiers)}, got {', '.join(sorted(unknown))}"
+        raise ValueError(msg)
     bad_sources = bad_amps if _same_detector(exposure, origin) else set()
     return np.array([[t in bad_amps or s in bad_sources for s in origin.amplifiers] for t in exposure.amplifiers])
 

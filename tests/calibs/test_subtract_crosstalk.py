@@ -322,6 +322,7 @@ def test_other_detector_needs_gains_of_its_own(make_exposure):
         ({"background_method": "amp"}, "background_method must be None, 'AMP' or 'DETECTOR', got 'amp'"),
         ({"mask_plane": "XTALK"}, "mask plane must be one of BAD, .*, got 'XTALK'"),
         ({"bad_pixels": ["HOT"]}, "mask plane must be one of BAD, .*, got 'HOT'"),
+        ({"bad_amps": ["A", "C77"]}, "bad_amps must be of A, B, got C77"),
         ({"units": "e-"}, "units must be 'adu' or 'electron', got 'e-'"),
         ({"full_amplifier": True, "parallel_overscan": True}, "exclude each other"),
         ({"full_amplifier": True, "background_method": "AMP"}, "background_method must be None"),
