@@ -104,8 +104,7 @@ def make_tables(calib: CrosstalkCalib) -> list[Table]:
     from astropy.table import Table
 
     columns = {column: axes.to_file(getattr(calib, name))[None] for name, (_, column, _, _) in MATRICES.items()}
-    table = Table(columns | {"CT_FIT_GAINS": calib.fit_gains[None]})
-    table.meta = dict(calib.get_metadata())  # a plain dict: an ordered one makes another kind of ECSV header
+    table = Table(columns | {"CT_FIT_GAINS": calib.fit_gains[None]}, meta=dict(calib.get_metadata()))
     if not calib.inter_chip:
         return [table]
     coefficients = np.array([axes.to_file(matrix) for matrix in calib.inter_chip.values()])
