@@ -81,6 +81,7 @@ class Pipeline:
         self._candidates: Iterator[Candidate] = iter(())
         self._stopping = False
         self._paused_until = float("-inf")
+        self._wall_at_zero = run.wall_clock() - run.clock()
         self.paused_because = ""
         self.rejected = 0
         self._log = structlog.get_logger("streamcal.pipeline")
@@ -228,7 +229,9 @@ class Pipeline:
 
     def _expire_exposures(self) -> None:
         timeout = self._run.config.pairing.orphan_timeout
-        for exposure in self._journal.overdue_exposures(self._run.wall_clock() - timeout, PORTION):
+        # a wall clock that is set forward must not make anybody's waiting shorter
+        now = min(self._run.wall_clock(), self._wall_at_zero + self._run.clock())
+        for exposure in self._journal.overdue_exposures(now - timeout, PORTION):
             self._orphan(exposure, f"no partner came within {timeout:g} s")
 
     def _orphan(self, exposure: JournaledExposure, reason: str) -> None:

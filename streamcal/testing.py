@@ -215,6 +215,10 @@ class ManualClock:
             raise ValueError(msg)
         self._now += seconds
 
+    def set(self, now: float) -> None:
+        """Set the clock, forward or back, as people do with clocks on walls."""
+        self._now = now
+
 
 Item = Candidate | Path | str | Callable[[], object]
 
