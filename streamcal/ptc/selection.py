@@ -66,8 +66,9 @@ def judge_variances(points: Points, config: FitConfig) -> Judgement | None:
 
     It starts below the highest variance, robustly. In each round a point is good if its pull is below ``n_sigma``
     robust standard deviations, or if it is off by less than twice the tolerance: this model is a rough one, and with a
-    million pixels its own faults at high signal are many standard deviations. The turnoff is put where it best divides the good below from the bad above, so that
-    neither one good pair past a dip nor one bad pair on the way up moves it. After the third round no pair comes back.
+    million pixels its own faults at high signal are many standard deviations. The turnoff is put where it best divides
+    the good below from the bad above, so that neither one good pair past a dip nor one bad pair on the way up moves it.
+    After the fourth round no pair comes back.
 
     Parameters
     ----------

@@ -1,0 +1,228 @@
+"""`streamcal fit`: photon transfer curves on demand, shown, stored, and held against limits."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from streamcal.cli.tables import format_json, format_value
+from streamcal.config import read_toml, validate
+from streamcal.errors import ConfigError, StateError
+from streamcal.lock import StateLock, lock_owner
+from streamcal.ptc.flags import BAD, LIMITS, decode_fit_flags
+from streamcal.ptc.settings import FitConfig
+from streamcal.status import find_state
+
+if TYPE_CHECKING:
+    from streamcal.ptc.observations import GroupKey
+    from streamcal.sink.arrow import ArrowSink
+
+EXIT_DONE, EXIT_REJECTED = 0, 3
+
+SHOWN = ("detector", "amplifier", "group", "model", "gain", "noise", "a00", "turnoff", "chi2_dof", "pairs", "remarks")
+UNITS = {"gain": "e-/ADU", "noise": "e-", "a00": "1/e-", "turnoff": "ADU"}
+
+
+def fit_output(  # noqa: PLR0913 - each is an option of the command
+    output: Path,
+    *,
+    config: Path | None = None,
+    model: str | None = None,
+    group: str | None = None,
+    detector: str | None = None,
+    save: bool = True,
+    check: bool = False,
+    as_json: bool = False,
+) -> int:
+    """Fit the curves of an output and print the solutions; return the exit code.
+
+    Parameters
+    ----------
+    output : Path
+        Output folder of a run.
+    config : Path, optional
+        Run configuration whose ``[fit]`` holds; by default that of the run, if it is still there.
+    model : str, optional
+        Model in place of the configured one.
+    group, detector : str, optional
+        Only these; all by default.
+    save : bool
+        Append the solutions to the ``ptc`` table. While a daemon is at work only it may write: then they are shown.
+    check : bool
+        Return 3 if an amplifier has no solution or breaks a limit.
+    as_json : bool
+        A line of JSON an amplifier.
+
+    Raises
+    ------
+    ConfigError
+        If the configuration is wrong, or there is nothing of this group or detector.
+    StateError, FileNotFoundError
+        If the output is damaged or none.
+    """
+    settings = load_fit_config(output, config, model)
+    keys = _choose_groups(output, group, detector)
+    rows = [row for key in _show_progress(keys) for row in _fit(output, key, settings)]
+    if save:
+        _save(output, rows)
+    _print(rows, as_json=as_json)
+    failed = any(row["flags"] & (BAD | LIMITS) for row in rows)
+    return EXIT_REJECTED if check and failed else EXIT_DONE
+
+
+def load_fit_config(output: Path, config: Path | None, model: str | None = None) -> FitConfig:
+    """Return ``[fit]`` of a configuration, or of that which the output was made with; defaults if it has gone.
+
+    Raises
+    ------
+    ConfigError
+        If it is wrong; names file and key.
+    """
+    path = config or _find_configuration(output)
+    values: dict[str, Any] = dict(read_toml(path).get("fit", {})) if path else {}
+    if model is not None:
+        values["model"] = model
+    return validate(FitConfig, values, str(path) if path else "--model", "fit." if path else "")
+
+
+def _find_configuration(output: Path) -> Path | None:
+    import json
+
+    try:
+        named = json.loads((output / "streamcal.json").read_text()).get("configuration", "")
+    except (OSError, ValueError):
+        return None
+    path = Path(named) if named else None
+    return path if path and path.is_file() else None
+
+
+def _choose_groups(output: Path, group: str | None, detector: str | None) -> list[GroupKey]:
+    from streamcal.ptc.observations import find_groups
+
+    keys = list(find_groups(output))
+    chosen = [key for key in keys if group in (None, key.group) and detector in (None, key.detector)]
+    if not chosen:
+        known = "; ".join(f"{key.detector} {key.group}".strip() for key in keys) or "none"
+        msg = f"{output}: no measurements of this group and detector, there are: {known}"
+        raise ConfigError(msg)
+    return chosen
+
+
+def _show_progress(keys: Sequence[GroupKey]) -> Iterator[GroupKey]:
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    yield from track(keys, "fitting", console=console, transient=True, disable=not console.is_terminal or len(keys) < 2)
+
+
+def _fit(output: Path, key: GroupKey, settings: FitConfig) -> list[dict[str, Any]]:
+    from streamcal.ptc.solutions import fit_rows
+
+    return fit_rows(output.absolute(), key, settings)
+
+
+def _save(output: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Append the solutions, one commit a group."""
+    from streamcal.ptc.columns import solution_schema
+    from streamcal.sink.schema import build_batch
+
+    state = find_state(output)
+    if owner := lock_owner(state):
+        typer.echo(f"streamcal: not stored: the daemon ({owner}) is at work and stores its own solutions", err=True)
+        return
+    with StateLock(state), _open_sink(output, state) as sink:
+        for of_group in _split_groups(rows):
+            seq = sink.next_seq
+            for row in of_group:
+                row["seq"] = seq
+            batch = build_batch(solution_schema(), of_group)
+            sink.append(batch, key=_make_key(), record=lambda _db, _seq: None)
+
+
+def _make_key() -> str:
+    import uuid
+
+    return uuid.uuid4().hex
+
+
+def _split_groups(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["instrument"], row["detector"], row["group"]), []).append(row)
+    return list(groups.values())
+
+
+@contextmanager
+def _open_sink(output: Path, state: Path) -> Iterator[ArrowSink]:
+    from streamcal.journal import Journal
+    from streamcal.sink.arrow import ArrowSink
+
+    if not (state / "journal.db").is_file():
+        msg = f"{state}: there is no journal of this output; use --no-save"
+        raise StateError(msg)
+    journal = Journal(state / "journal.db")
+    try:
+        sink = ArrowSink(output / "ptc", "ptc", journal, roll_bytes=64_000_000, roll_seconds=86400.0)
+        sink.recover()
+        yield sink
+        sink.close()
+    finally:
+        journal.close()
+
+
+def _print(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        for row in rows:
+            names = {"flag_names": decode_fit_flags(row["flags"])}
+            typer.echo(format_json({**_plain(row), "fit_flags": row["flags"], **names}))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in SHOWN:
+        unit = f"\n{UNITS[name]}" if name in UNITS else ""
+        table.add_column(
+            name + unit, no_wrap=name != "remarks", justify="left" if name in {*SHOWN[:4], "remarks"} else "right"
+        )
+    for row in rows:
+        table.add_row(*(_format(name, row) for name in SHOWN))
+    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row with lists in place of arrays, and without the name that `format_json` takes for measurements'."""
+    return {
+        name: value.tolist() if hasattr(value, "tolist") else value for name, value in row.items() if name != "flags"
+    }
+
+
+def _format(name: str, row: Mapping[str, Any]) -> str:
+    if name == "pairs":
+        return f"{row['n_used']}/{row['n_pairs']}"
+    if name == "remarks":
+        return row["reason"] or " ".join(decode_fit_flags(row["flags"]))
+    if f"{name}_error" in row:
+        return format_uncertain(row[name], row[f"{name}_error"])
+    return format_value(name, row[name])
+
+
+def format_uncertain(value: float, error: float) -> str:
+    """Return a value with its error, both to two digits of the error."""
+    from math import floor, isfinite, log10
+
+    if not (isfinite(value) and isfinite(error) and error > 0):
+        return format_value("", value)
+    digits = 1 - floor(log10(error))
+    if abs(value) < 1e-3:
+        power = floor(log10(abs(value))) if value else 0
+        shown = max(digits + power, 0)
+        return f"({value / 10.0**power:.{shown}f} ± {error / 10.0**power:.{shown}f})e{power}"
+    shown = max(digits, 0)
+    return f"{value:.{shown}f} ± {error:.{shown}f}"

@@ -1,0 +1,175 @@
+"""Solutions as rows of the ``ptc`` table: made by jobs, read by analysts."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamcal.ptc.columns import solution_schema
+from streamcal.ptc.limits import check_limits, find_accepted
+from streamcal.ptc.observations import GroupKey, as_floats, find_groups, make_curve, read_group, split_amplifiers
+from streamcal.ptc.settings import FitConfig
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from streamcal.ptc.solution import Solution
+
+Output = str | os.PathLike[str]
+TABLE = "ptc"
+COMPARED = (
+    *("seq", "instrument", "detector", "amplifier", "model", "group", "first_seq", "last_seq"),
+    *("flags", "gain", "noise"),
+)
+
+
+def solutions(
+    output: Output | Sequence[Output], columns: Sequence[str] | None = None, *, history: bool = False
+) -> pa.Table:
+    """Read the solutions of the photon transfer curves.
+
+    Parameters
+    ----------
+    output : path or sequence of paths
+        Output folders.
+    columns : sequence of str, optional
+        Columns to return; all by default.
+    history : bool
+        Return every version, in order, and not only the latest of each amplifier and group.
+
+    Returns
+    -------
+    pyarrow.Table
+        One row per detector, amplifier and group; no rows where nothing was fitted yet. Units and descriptions stand in
+        the fields' metadata.
+
+    Raises
+    ------
+    FileNotFoundError, StateError, ValueError
+        As `streamcal.results.read`.
+    """
+    import pyarrow as pa
+
+    outputs = [output] if isinstance(output, str | os.PathLike) else output
+    return pa.concat_tables([_read(one, columns, history=history) for one in outputs], promote_options="permissive")
+
+
+def _read(output: Output, columns: Sequence[str] | None, *, history: bool) -> pa.Table:
+    import pyarrow as pa
+
+    from streamcal import results
+
+    folder = Path(output)
+    if (folder / "measurements").is_dir() and not (folder / TABLE / "CURRENT").is_file():
+        table = solution_schema().empty_table()
+    else:
+        table = results.read(output, table=TABLE)
+    if not history:
+        names = ("instrument", "detector", "amplifier", "group")
+        keys = zip(*(table[name].to_pylist() for name in names), strict=True)
+        newest = {key: index for index, key in enumerate(keys)}  # rows are in order of commit
+        table = table.take(pa.array(sorted(newest.values()), pa.int64()))
+    return table if columns is None else table.select(list(columns))
+
+
+# jobs
+
+
+def fit_job(output: Output, key: GroupKey, config: FitConfig) -> bytes:
+    """Return the job that has a group fitted by `fit_group`."""
+    values = {"output": os.fspath(output), "key": key.to_dict(), "config": config.model_dump(mode="json")}
+    return json.dumps(values).encode()
+
+
+def fit_group(job: bytes) -> bytes:
+    """Fit all amplifiers of a group.
+
+    Parameters
+    ----------
+    job : bytes
+        What `fit_job` gave. The process that runs it reads the measurements, and the earlier solutions, from the
+        output folder.
+
+    Returns
+    -------
+    bytes
+        An Arrow IPC stream of one record batch: a row per amplifier, ``seq`` still 0. Without rows if the group has
+        none.
+    """
+    import pyarrow as pa
+
+    from streamcal.sink.schema import build_batch
+
+    values = json.loads(job)
+    config = FitConfig.model_validate(values["config"])
+    rows = fit_rows(values["output"], GroupKey(**values["key"]), config)
+    batch = build_batch(solution_schema(), rows)
+    buffer = pa.BufferOutputStream()
+    with pa.ipc.new_stream(buffer, batch.schema) as writer:
+        writer.write_batch(batch)
+    return bytes(buffer.getvalue().to_pybytes())
+
+
+def fit_rows(output: Output, key: GroupKey, config: FitConfig) -> list[dict[str, Any]]:
+    """Fit all amplifiers of a group and return the rows as plain values, limits checked, see `fit_group`."""
+    from streamcal.ptc.fit import fit_amplifier
+
+    earlier = solutions(output, COMPARED).to_pylist()
+    rows = []
+    for amplifier, measured in split_amplifiers(read_group(output, key)):
+        curve = make_curve(measured)
+        solution = fit_amplifier(curve, config)
+        row: dict[str, Any] = {**key.to_dict(), "amplifier": amplifier, "seq": 0, "solved_at": datetime.now(UTC)}
+        row |= _describe(solution, keep_covariance=config.keep_covariance)
+        row |= {"mean": curve.mean, "variance": curve.variance, "variance_error": curve.error[:, 0, 0]}
+        row |= _describe_span(measured)
+        rows.append(_watch(row, earlier, config))
+    return rows
+
+
+def _describe(solution: Solution, *, keep_covariance: bool) -> dict[str, Any]:
+    numbers = ("model", "gain", "gain_error", "noise", "noise_error", "a00", "a00_error", "turnoff", "turnoff_error")
+    copied = (*numbers, "chi2_dof", "dof", "noise_matrix", "noise_matrix_error", "flags", "reason", "used")
+    return {
+        **{name: getattr(solution, name) for name in copied},
+        "n_pairs": len(solution.used),
+        "n_used": int(solution.used.sum()),
+        "a_matrix": solution.a,
+        "a_matrix_error": solution.a_error,
+        "b_matrix": solution.b,
+        "b_matrix_error": solution.b_error,
+        "dropped": list(solution.dropped),
+        "model_variance": solution.model_covariance[:, 0, 0],
+        "parameter_covariance": solution.parameter_covariance if keep_covariance else None,
+    }
+
+
+def _describe_span(measured: pa.Table) -> dict[str, Any]:
+    seq, start = measured["seq"].to_pylist(), as_floats(measured, "mjd_start")
+    known = start[np.isfinite(start)]
+    first = float(known.min()) if len(known) else float("nan")
+    return {"first_seq": min(seq), "last_seq": max(seq), "pair_seq": seq, "mjd_start": first}
+
+
+def _watch(row: dict[str, Any], earlier: Sequence[dict[str, Any]], config: FitConfig) -> dict[str, Any]:
+    for flag, text in check_limits(row, find_accepted(row, earlier), config.limits):
+        row["flags"] |= int(flag)
+        row["reason"] = f"{row['reason']}; {text}" if row["reason"] else text
+    return row
+
+
+def find_stale(job: bytes) -> bytes:
+    """Return which groups have pairs that no solution knows, as JSON; the job is the path of the output."""
+    output = job.decode()
+    known: dict[GroupKey, int] = {}
+    for row in solutions(output, COMPARED).to_pylist():
+        key = GroupKey(instrument=row["instrument"], detector=row["detector"], group=row["group"])
+        known[key] = max(row["last_seq"], known.get(key, 0))
+    stale = [key.to_dict() for key, seq in find_groups(output).items() if seq > known.get(key, 0)]
+    return json.dumps(stale).encode()

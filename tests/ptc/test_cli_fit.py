@@ -1,0 +1,96 @@
+"""`streamcal fit`: what it prints, stores and returns."""
+
+import json
+
+import pytest
+from ptc_output import write_pairs
+from ptc_truth import GAIN
+
+from streamcal.cli.fit import fit_output, format_uncertain
+from streamcal.errors import ConfigError
+from streamcal.lock import StateLock
+from streamcal.ptc.solutions import solutions
+
+
+@pytest.fixture
+def output(tmp_path):
+    """Measurements of one group, and a configuration that fits 4 x 4 lags."""
+    output = write_pairs(tmp_path / "out")
+    config = tmp_path / "run.toml"
+    config.write_text("[fit]\nside = 4\n")
+    paths = {"state": str(output / "state"), "configuration": str(config)}
+    (output / "streamcal.json").write_text(json.dumps(paths))
+    return output
+
+
+def test_fit_prints_and_stores(output, capsys):
+    """A row an amplifier with value, error and pairs; the same solutions are in the table."""
+    assert fit_output(output) == 0
+    text = capsys.readouterr().out
+    assert "C00" in text
+    assert "20/20" in text
+    assert solutions(output)["amplifier"].to_pylist() == ["C00", "C01"]
+
+
+def test_fit_prints_json(output, capsys):
+    """With --json a line an amplifier, all columns, flags by name."""
+    fit_output(output, as_json=True, save=False, model="EXPAPPROXIMATION")
+    first, _ = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert first["model"] == "EXPAPPROXIMATION"
+    assert first["gain"] == pytest.approx(GAIN, rel=0.01)
+    assert "TURNOFF_NOT_REACHED" in first["flag_names"]
+    assert solutions(output).num_rows == 0
+
+
+def test_while_a_daemon_is_at_work_nothing_is_stored(output, capsys):
+    """Only the daemon may write; the solutions are shown all the same."""
+    with StateLock(output / "state"):
+        assert fit_output(output) == 0
+    captured = capsys.readouterr()
+    assert "not stored: the daemon" in captured.err
+    assert "C00" in captured.out
+    assert solutions(output).num_rows == 0
+
+
+@pytest.mark.parametrize(("limit", "code"), [("max_noise = 9.0", 0), ("max_noise = 5.0", 3), ("min_turnoff = 1e6", 0)])
+def test_check_tells_by_its_exit_code(output, tmp_path, capsys, limit, code):
+    """With --check a broken limit is exit code 3, and the text says which."""
+    (tmp_path / "run.toml").write_text(f"[fit]\nside = 4\n[fit.limits]\n{limit}\n")
+    assert fit_output(output, check=True, save=False) == code
+    assert ("is above 5 e-" in capsys.readouterr().out) == (code == 3)
+
+
+def test_check_counts_amplifiers_without_solution(output, capsys):
+    """Too few lags for the model: no solution, exit code 3 with --check, 0 without."""
+    config = output.parent / "other.toml"
+    config.write_text("[fit]\nside = 8\n")
+    assert fit_output(output, config=config, save=False) == 0
+    assert fit_output(output, config=config, check=True, save=False) == 3
+    assert "FULLCOVARIANCE needs covariances at 8 x 8 lags" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"model": "LINEAR"}, "fit.model: input should be 'EXPAPPROXIMATION'"),
+        ({"detector": "S99"}, "no measurements of this group and detector, there are: S00 RUNID=1"),
+    ],
+)
+def test_wrong_choices_are_one_line(output, options, text):
+    """What there is to choose from is in the message."""
+    with pytest.raises(ConfigError, match=text):
+        fit_output(output, **options)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (1.50034, 0.00062, "1.50034 ± 0.00062"),
+        (-3.1004e-6, 3.3e-8, "(-3.100 ± 0.033)e-6"),
+        (80000.0, 6649.2, "80000 ± 6649"),
+        (float("nan"), float("nan"), "nan"),
+    ],
+)
+def test_values_are_shown_to_two_digits_of_their_error(value, error, text):
+    """More digits would be noise."""
+    assert format_uncertain(value, error) == text
