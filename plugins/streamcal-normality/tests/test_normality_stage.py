@@ -96,6 +96,26 @@ def test_levels_are_matched():
     assert max(row["normality_chi2_dof"] for row in rows.values()) < 1.6
 
 
+def test_uneven_light_is_no_mixture():
+    """Light that falls to a fifth leaves p uniform, and the variance where it was; taken as it is, it does not."""
+    camera = replace(SMALL_CAMERA, gradient=5.0, crosstalk=(), amplifiers=SMALL_CAMERA.amplifiers[:1])
+    pairs = [make_pair(electrons=20000, camera=camera, seed=seed) for seed in range(60)]
+    rows = [measure(pair)["C00"] for pair in pairs]
+    plain = [measure(pair, even_out=False)["C00"] for pair in pairs]
+    assert kstest([row["normality_ks_p"] for row in rows], "uniform").pvalue > 0.01
+    assert np.median([row["normality_ks_p"] for row in plain]) < 1e-4
+    for pair, row in zip(pairs, rows, strict=True):
+        assert row["normality_variance"] == pytest.approx(
+            pair.difference("C00").variance, abs=row["normality_variance_error"]
+        )
+
+
+def test_single_electrons_are_detected_without_evening_out_too():
+    """Poisson light of one electron has an excess kurtosis of one half."""
+    rows = measure(make_pair(electrons=1, camera=DARK_CAMERA), even_out=False)
+    assert max(row["normality_ks_p"] for row in rows.values()) < 1e-6
+
+
 def test_a_gain_far_from_one_is_measured():
     """The histogram follows the noise that is there: 50 ADU to the electron."""
     camera = replace(
@@ -172,10 +192,10 @@ def test_amplifiers_have_dithers_of_their_own():
 
 
 def test_time_is_told():
-    """The three steps go to the timings."""
+    """The four steps go to the timings."""
     context = RecordingContext("normality")
     measure_normality(make_pair(), NormalitySettings(), context)
-    assert context.timings.keys() == {"normality:dither", "normality:fit", "normality:ks"}
+    assert context.timings.keys() == {f"normality:{step}" for step in ("dither", "even out", "fit", "ks")}
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from streamcal import Column, Pair, Settings, Stage, hookimpl
 from streamcal.hookspecs import Context
+from streamcal_normality.evening import even_out
 from streamcal_normality.gaussian import fit_gaussian
 from streamcal_normality.lilliefors import lilliefors_p
 
@@ -34,19 +35,23 @@ class NormalitySettings(Settings):
     quantum: float = Field(
         1.0, ge=0, description="Step of the digitised pixels (ADU), smoothed by a Gaussian dither; 0: not digitised."
     )
+    even_out: bool = Field(
+        True, description="Scale each difference by the noise of its pixel's level: uneven light is then no mixture."
+    )
 
 
 def measure_normality(pair: Pair, settings: NormalitySettings, context: Context) -> dict[str, dict[str, Any]]:
     r"""Compare the level-matched difference D of each amplifier with a Gaussian.
 
-    Of the used pixels of ``pair.difference(name)``: good in both flats, and not clipped. With the parameters of
-    `streamcal_normality.gaussian.fit_gaussian` to the dithered values :math:`D + d`, :math:`d \sim N(0, s^2)`,
+    Of the used pixels of ``pair.difference(name)``: good in both flats, and not clipped. They are dithered,
+    :math:`D + d` with :math:`d \sim N(0, s^2)`, and brought to one width by `streamcal_normality.evening.even_out`.
+    With the width of `streamcal_normality.gaussian.fit_gaussian`,
 
     .. math:: \mathrm{variance} = (\sigma_\mathrm{fit}^2 - s^2) / 2,
 
     which is what ``variance`` of the stage ``covariance`` measures, digitisation included: of Gaussian light they
     agree within their common error, a tail that only ``variance`` feels sets them apart. The p-value is that of
-    `streamcal_normality.lilliefors.lilliefors_p` on the same dithered values.
+    `streamcal_normality.lilliefors.lilliefors_p` on the same values.
 
     The dither makes digitised values continuous; it comes from a generator seeded by pair and amplifier, so that a
     pair measured again gives the same numbers.
@@ -78,6 +83,9 @@ def _measure(pair: Pair, name: str, settings: NormalitySettings, context: Contex
     dither = DITHER_QUANTA * settings.quantum
     with context.timer("dither"):
         values = values + dither * _random_generator(pair.pair_id, name).standard_normal(values.size)
+    if settings.even_out:
+        with context.timer("even out"):
+            values = even_out(values, difference.total[difference.used])
     with context.timer("fit"):
         fit = fit_gaussian(values, settings.n_bins, settings.range_sigmas)
     with context.timer("ks"):
