@@ -74,6 +74,28 @@ class Context(Protocol):
     def load_exposure(self) -> Callable[[Path], Any]:
         """Read another exposure (bias, dark) of this detector with the run's instrument."""
 
+    @property
+    def waited_seconds(self) -> float:
+        """Time since this pair was first tried; infinite where nothing further can come (``--once``, ``measure``)."""
+
+    def companion(self, info: Any, detector: str) -> Any:
+        """Return the exposure that another detector took at the same time.
+
+        Parameters
+        ----------
+        info : ExposureInfo
+            Of the exposure at hand.
+        detector : str
+            The other detector, of the same instrument.
+
+        Returns
+        -------
+        Exposure or None
+            Read, and processed by the exposure stages before this one; the caller's own. None where it has not come,
+            or cannot be read: as long as `waited_seconds` allows a stage may raise `streamcal.errors.RetryLater`, and
+            the pair is tried again after that time.
+        """
+
     def timer(self, name: str) -> AbstractContextManager[None]:
         """Measure a block; its seconds go to the row's ``timings`` as ``stage:name``."""
 
@@ -139,9 +161,9 @@ def streamcal_stages() -> Iterable[Stage]:  # type: ignore[empty-body]
 
         def measure_skew(pair, settings, context):
             rows = {}
-            for name in pair.first.amplifiers:
+            for name in pair.measured:
                 difference = pair.difference(name)
-                pixels = difference.values[difference.used]
+                pixels = difference.difference[difference.used]
                 rows[name] = {"skew": float(((pixels - pixels.mean()) ** 3).mean() / pixels.std() ** 3)}
             return rows
 

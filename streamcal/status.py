@@ -38,7 +38,7 @@ class Status:
     oldest_waiting : dict or None
         The exposure that has waited longest for its partner: ``path``, ``seconds``.
     failures, rejections : list of dict
-        The latest failed pairs (``pair_id``, ``exposures``, ``stage``, ``plugin``, ``error``, ``time``) and rejected
+        The latest failed pairs (``pair_id``, ``exposures``, ``stage``, ``plugin``, ``error``, ``detail`` with the traceback, ``time``) and rejected
         files (``path``, ``reason``, ``time``).
     heartbeat : dict
         What the daemon last told of itself.
@@ -181,11 +181,11 @@ def _failures(journal: sqlite3.Connection | None) -> list[dict[str, Any]]:
     if journal is None:
         return []
     sql = """
-        SELECT pair.pair_id, first.exposure_id || '+' || second.exposure_id, stage, plugin, error, ended_at
+        SELECT pair.pair_id, first.exposure_id || '+' || second.exposure_id, stage, plugin, error, detail, ended_at
         FROM pair JOIN exposure first ON first.number = pair.first JOIN exposure second ON second.number = pair.second
         WHERE state = 'failed' ORDER BY pair.number DESC LIMIT ?
     """
-    names = ("pair_id", "exposures", "stage", "plugin", "error", "time")
+    names = ("pair_id", "exposures", "stage", "plugin", "error", "detail", "time")
     return [dict(zip(names, row, strict=True)) for row in journal.execute(sql, (LATEST,))]
 
 

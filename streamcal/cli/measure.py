@@ -108,5 +108,6 @@ def _foreign_columns(workshop: Workshop) -> list[str]:
     """Return the columns of stages that are not built in: those one tries a plugin for."""
     from streamcal.plugins import BUILTIN_PLUGINS
 
-    foreign = [columns for stage, columns in workshop.chain.columns if stage not in BUILTIN_PLUGINS]
+    owner = workshop.plugins.plugin_of
+    foreign = [columns for stage, columns in workshop.chain.columns if owner(stage) not in BUILTIN_PLUGINS]
     return [column.name for columns in foreign for column in columns]

@@ -137,7 +137,7 @@ def measurement_schema(
     auxiliary_keys : sequence of str
         Header keys that become text columns ``aux_<key>``.
     chain_digest : str
-        Digest of the stages' settings.
+        Digest of the stages, their settings, plugins and versions.
     version : str
         Version of streamcal.
 
