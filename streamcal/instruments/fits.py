@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ class FitsFile:
             return [plain_header(hdu.header) for hdu in self._hdus]
 
     def pixels(self, index: int) -> NDArray[Any]:
-        """Return the pixels of an HDU in native byte order, with BZERO and BSCALE applied.
+        """Return the pixels of an HDU in native byte order, with BZERO and BSCALE applied, axes of length one left out.
 
         Returns
         -------
@@ -43,6 +44,7 @@ class FitsFile:
         """
         with _worded(f"the pixels of HDU {index} cannot be read"):
             data = np.asarray(self._hdus[index].data)
+            data = data.reshape(data.shape[-2:]) if math.prod(data.shape[:-2]) == 1 else data
             return data.astype(data.dtype.newbyteorder("="), copy=False)
 
 

@@ -57,7 +57,9 @@ def _look_up(lookup: str | Lookup, facts: Header) -> Any:
         return get_value(lookup, facts)
     value = get_value(lookup.key, facts)
     match = None if value is None else re.search(lookup.pattern, as_text(value), re.IGNORECASE)
-    return match and match[1 if match.re.groups else 0]
+    if match is None or lookup.value is None:
+        return match and match[1 if match.re.groups else 0]
+    return match.expand(lookup.value)
 
 
 def split_detectors(instrument: Instrument, headers: Sequence[Header], path: str) -> list[Detector]:
@@ -124,8 +126,9 @@ def _select_images(geometry: GeometryTable, headers: Sequence[Header]) -> list[i
 
 
 def _is_image(header: Header) -> bool:
-    two_axes = header.get("NAXIS") == 2 and all(header.get(f"NAXIS{axis}", 0) > 0 for axis in (1, 2))
-    return two_axes and header.get("XTENSION", "IMAGE") == "IMAGE"
+    lengths = [header.get(f"NAXIS{axis}", 0) for axis in range(1, header.get("NAXIS", 0) + 1)]
+    plane = len(lengths) >= 2 and min(lengths) > 0 and all(length == 1 for length in lengths[2:])
+    return plane and header.get("XTENSION", "IMAGE") == "IMAGE"
 
 
 def place_amplifiers(instrument: Instrument, headers: Sequence[Header], detector: Detector) -> dict[str, Place]:

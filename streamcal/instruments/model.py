@@ -66,6 +66,18 @@ class Lookup(Table):
     pattern: Pattern = Field(
         description="Regular expression; its first group is taken, else all that matches. No match: the key is absent."
     )
+    value: str | None = Field(
+        None, description=r"Taken instead where the pattern matches; \1, \2, ... stand for the pattern's groups."
+    )
+
+    @model_validator(mode="after")
+    def _check_value(self) -> Self:
+        try:
+            re.compile(self.pattern).sub(self.value or "", "")
+        except (re.error, IndexError) as exc:
+            msg = f"value must hold no other groups than the pattern's, got {self.value!r}: {exc}"
+            raise ValueError(msg) from exc
+        return self
 
 
 Lookups = tuple[Key | Lookup, ...]

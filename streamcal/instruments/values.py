@@ -19,6 +19,8 @@ from streamcal.errors import ExposureError
 Header = Mapping[str, Any]
 
 _SUM = re.compile(r"[0-9]+(?:\s*[+-]\s*[0-9]+)+")
+_RANGE = re.compile(r"([0-9]+)\s*:\s*([0-9]+)")
+_NO_SECTION = frozenset({"", "UNKNOWN", "N/A", "NONE", "[0:0,0:0]"})
 _COMMENTARY = frozenset({"", "COMMENT", "HISTORY", "CONTINUE", "END"})
 
 
@@ -145,12 +147,16 @@ def expand_section(template: str, facts: Header) -> str | None:
     Returns
     -------
     str or None
-        None where a key is missing, or where cameras say that they do not know: empty, ``UNKNOWN``, ``N/A``.
+        None where a key is missing, or where cameras say that they do not know or have none: empty, ``UNKNOWN``,
+        ``N/A``, ``[0:0,0:0]``, or a sum that leaves nothing (``[7:6+0,1:10]``).
     """
     text = expand(template, facts)
-    if text is None or text.strip().upper() in {"", "UNKNOWN", "N/A", "NONE"}:
+    if text is None or "".join(text.split()).upper() in _NO_SECTION:
         return None
-    return _SUM.sub(lambda match: str(_add(match[0])), text)
+    section = _SUM.sub(lambda match: str(_add(match[0])), text)
+    # "[2:1,...]" is two columns, flipped, when a header says so; when widths are added up it is none
+    empty = section != text and any(int(last) == int(first) - 1 for first, last in _RANGE.findall(section))
+    return None if empty else section
 
 
 def _add(text: str) -> int:
