@@ -6,11 +6,13 @@ pluggy never runs the chain: stages are called one by one, so that a failure is 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import math
 import operator
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,20 +23,32 @@ from pydantic import BaseModel
 
 from streamcal.combine import check_combine, combine_values
 from streamcal.config import validate
-from streamcal.errors import ConfigError, PluginError, StageError
+from streamcal.errors import ConfigError, PluginError, RetryLater, StageError
 from streamcal.hookspecs import Column, Stage
 from streamcal.plugins import Plugins
-from streamcal.records import Exposure, Pair
+from streamcal.records import Exposure, ExposureInfo, Pair
 
 FLAGS = "flags"
 
 
+def _find_nothing(_info: ExposureInfo, _detector: str, _stage: str) -> Exposure | None:
+    return None
+
+
 @dataclass(kw_only=True, slots=True)
 class StageContext:
-    """What a running stage is given beside its input; see `streamcal.hookspecs.Context`."""
+    """What a running stage is given beside its input; see `streamcal.hookspecs.Context`.
+
+    Attributes
+    ----------
+    find_companion : callable
+        ``(info, detector, stage) -> Exposure | None``: what `companion` asks.
+    """
 
     log: Any
     load_exposure: Callable[[Path], Any]
+    find_companion: Callable[[ExposureInfo, str, str], Exposure | None] = _find_nothing
+    waited_seconds: float = math.inf
     folders: tuple[Path, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
@@ -62,6 +76,10 @@ class StageContext:
     def note(self, key: str, value: Any) -> None:
         """Write ``stage:key`` into `metadata`."""
         self.metadata[f"{self.stage}:{key}"] = value
+
+    def companion(self, info: ExposureInfo, detector: str) -> Exposure | None:
+        """Return the exposure that another detector took at the same time, as it comes to this stage, if known."""
+        return self.find_companion(info, detector, self.stage)
 
     def _add_seconds(self, name: str, seconds: float) -> None:
         self.timings[name] = self.timings.get(name, 0.0) + seconds
@@ -119,17 +137,42 @@ class Chain:
         ------
         StageError
             If a stage raises or returns something else than it declared; names stage and plugin, holds the traceback.
+        RetryLater
+            If a stage asks for it; nothing is measured then.
         """
         pair.measured = {name: {FLAGS: 0} for name in pair.first.amplifiers if name in pair.second.amplifiers}
         for link in self.links:
             with _stage_border(link), context.running(link.stage.name):
                 if link.stage.kind == "exposure":
-                    pair.first = _run_exposure(link, pair.first, pair, context)
-                    pair.second = _run_exposure(link, pair.second, pair, context)
+                    pair.first = _run_exposure(link, pair.first, pair.measured, context)
+                    pair.second = _run_exposure(link, pair.second, pair.measured, context)
                     _combine_columns(link, pair)
                 else:
                     _merge_columns(link, pair, link.stage.run(pair, link.settings, context))
         return pair.measured
+
+    def run_before(self, stage: str, exposure: Exposure, context: StageContext) -> Exposure:
+        """Run on a single exposure the exposure stages that come before a stage.
+
+        Parameters
+        ----------
+        stage : str
+            Name; where the chain does not have it, all exposure stages are run.
+        exposure : Exposure
+            May be consumed.
+        context : StageContext
+            Fresh.
+
+        Raises
+        ------
+        StageError, RetryLater
+            As `run`.
+        """
+        for link in itertools.takewhile(lambda link: link.stage.name != stage, self.links):
+            if link.stage.kind == "exposure":
+                with _stage_border(link), context.running(link.stage.name):
+                    exposure = _run_exposure(link, exposure, tuple(exposure.amplifiers), context)
+        return exposure
 
 
 def build_chain(
@@ -227,18 +270,20 @@ def _stage_border(link: Link) -> Iterator[None]:
     """Turn whatever a stage raises into a `StageError` that names it: the one place that catches everything."""
     try:
         yield
+    except RetryLater:  # no fault of this pair
+        raise
     except (Exception, SystemExit) as exc:
         text = str(exc) if isinstance(exc, StageError) else f"{type(exc).__name__}: {exc}"
         detail = "".join(traceback.format_exception(exc))
         raise StageError(text, stage=link.stage.name, plugin=link.plugin, detail=detail) from exc
 
 
-def _run_exposure(link: Link, exposure: Exposure, pair: Pair, context: StageContext) -> Exposure:
+def _run_exposure(link: Link, exposure: Exposure, names: Iterable[str], context: StageContext) -> Exposure:
     result = link.stage.run(exposure, link.settings, context)
     if not isinstance(result, Exposure):
         msg = f"an exposure stage must return an Exposure, got {type(result).__name__}"
         raise StageError(msg)
-    if lost := [name for name in pair.measured if name not in result.amplifiers]:
+    if lost := [name for name in names if name not in result.amplifiers]:
         msg = f"returned an exposure without amplifier {lost[0]!r}"
         raise StageError(msg)
     return result

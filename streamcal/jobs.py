@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from streamcal.chain import Chain, StageContext, build_chain, stage_log
 from streamcal.config import Config
-from streamcal.errors import StageError
+from streamcal.errors import ExposureError, NotWhole, StageError
 from streamcal.paths import show_path
 from streamcal.plugins import Plugins, load_plugins
 from streamcal.records import Candidate, Exposure, ExposureInfo, Pair, PairRecord
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from streamcal.instruments import Instrument
+
+Companions = Mapping[str, Mapping[str, ExposureInfo]]  # by exposure id and detector
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,10 +158,28 @@ def inspect_job(candidate: Candidate, recipe: Recipe) -> bytes:
     ).encode()
 
 
-def pair_job(pair: PairRecord, recipe_json: str) -> bytes:
-    """Return the job that has a pair measured by `measure_pair`."""
-    first, second = pair.first.to_dict(), pair.second.to_dict()
-    return json.dumps({"pair_id": pair.pair_id, "first": first, "second": second, "recipe": recipe_json}).encode()
+def pair_job(
+    pair: PairRecord,
+    recipe_json: str,
+    companions: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    waited_seconds: float = math.inf,
+) -> bytes:
+    """Return the job that has a pair measured by `measure_pair`.
+
+    Parameters
+    ----------
+    pair : PairRecord
+        The pair.
+    recipe_json : str
+        How.
+    companions : mapping of str to mapping, optional
+        By exposure id and detector: the same exposures of other detectors, each an `ExposureInfo` as JSON.
+    waited_seconds : float
+        How long the pair has been waiting for more of them; infinite: none will come.
+    """
+    job = {"pair_id": pair.pair_id, "first": pair.first.to_dict(), "second": pair.second.to_dict()}
+    job |= {"recipe": recipe_json, "companions": {key: dict(infos) for key, infos in companions.items()}}
+    return json.dumps(job | {"waited_seconds": waited_seconds}).encode()
 
 
 def measure_pair(job: bytes) -> bytes:
@@ -179,6 +201,8 @@ def measure_pair(job: bytes) -> bytes:
         If a stage fails.
     ExposureError
         If a file cannot be read any more, or is not what was admitted.
+    RetryLater
+        If a stage asks for it.
     """
     values = json.loads(job)
     workshop = open_workshop(values["recipe"])
@@ -187,19 +211,26 @@ def measure_pair(job: bytes) -> bytes:
         first=ExposureInfo.from_dict(values["first"]),
         second=ExposureInfo.from_dict(values["second"]),
     )
-    rows = measure_rows(record, workshop)
+    companions = {
+        exposure_id: {detector: ExposureInfo.from_dict(json.loads(text)) for detector, text in infos.items()}
+        for exposure_id, infos in values["companions"].items()
+    }
+    rows = measure_rows(record, workshop, companions, values["waited_seconds"])
     return serialize_rows(rows, workshop)
 
 
-def measure_rows(record: PairRecord, workshop: Workshop) -> list[dict[str, Any]]:
+def measure_rows(
+    record: PairRecord,
+    workshop: Workshop,
+    companions: Companions = MappingProxyType({}),
+    waited_seconds: float = math.inf,
+) -> list[dict[str, Any]]:
     """Read a pair, run the chain on it and return its rows as plain values, see `measure_pair`."""
-    from streamcal.instruments.read import read_exposure, read_frame
+    from streamcal.instruments.read import read_exposure
 
-    context = StageContext(
-        log=stage_log(pair_id=record.pair_id, detector=record.first.detector),
-        load_exposure=lambda path: read_frame(path, workshop.instrument, record.first.detector, workshop.limits),
-        folders=tuple(Path(folder) for folder in workshop.recipe.folders),
-    )
+    context = make_context(record.first, workshop, pair_id=record.pair_id)
+    context.find_companion = functools.partial(_find_companion, workshop, companions)
+    context.waited_seconds = waited_seconds
     with context.running("read"):
         first, second = (
             read_exposure(info, workshop.instrument, workshop.limits) for info in (record.first, record.second)
@@ -209,6 +240,35 @@ def measure_rows(record: PairRecord, workshop: Workshop) -> list[dict[str, Any]]
     common = _identity_columns(record, context.timings)
     auxiliary = _auxiliary_columns(record.first, workshop.recipe.auxiliary_keys)
     return [{**common, **auxiliary, "amplifier": name, **columns} for name, columns in measured.items()]
+
+
+def make_context(info: ExposureInfo, workshop: Workshop, **bound: Any) -> StageContext:
+    """Return a fresh context for stages at work on exposures of this detector; ``bound`` goes to its log."""
+    from streamcal.instruments.read import read_frame
+
+    return StageContext(
+        log=stage_log(detector=info.detector, **bound),
+        load_exposure=lambda path: read_frame(path, workshop.instrument, info.detector, workshop.limits),
+        folders=tuple(Path(folder) for folder in workshop.recipe.folders),
+    )
+
+
+def _find_companion(
+    workshop: Workshop, companions: Companions, info: ExposureInfo, detector: str, stage: str
+) -> Exposure | None:
+    """Read the same exposure of another detector and bring it to where a stage begins; None where that cannot be."""
+    from streamcal.instruments.read import read_exposure
+
+    other = companions.get(info.exposure_id, {}).get(detector)
+    if other is None:
+        return None
+    context = make_context(other, workshop, exposure_id=other.exposure_id)
+    try:
+        exposure = read_exposure(other, workshop.instrument, workshop.limits)
+    except (ExposureError, NotWhole) as exc:
+        context.log.warning("companion cannot be read", path=show_path(other.path), reason=str(exc))
+        return None
+    return workshop.chain.run_before(stage, exposure, context)
 
 
 def serialize_rows(rows: list[dict[str, Any]], workshop: Workshop) -> bytes:

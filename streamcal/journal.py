@@ -144,6 +144,8 @@ class Journal:
                 for statement in (*_TABLES, *SINK_TABLES):
                     db.execute(statement)
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        # came later; older versions do not mind it
+        self._db.execute("CREATE INDEX IF NOT EXISTS exposure_shot ON exposure (exposure_id)")
 
     def close(self) -> None:
         """Close the connection."""
@@ -277,6 +279,14 @@ class Journal:
             "AND disposition NOT IN ('rejected', 'duplicate', 'ignored', 'new') ORDER BY number",
             (info.instrument, info.detector, info.exposure_id),
         )
+
+    def companions(self, info: ExposureInfo) -> dict[str, str]:
+        """Return the same exposure of other detectors: by detector, the `ExposureInfo` as JSON."""
+        sql = (
+            "SELECT detector, info FROM exposure WHERE exposure_id = ? AND instrument = ? AND detector NOT IN (?, '') "
+            "AND disposition NOT IN ('rejected', 'duplicate') ORDER BY number DESC"
+        )
+        return dict(self.query(sql, (info.exposure_id, info.instrument, info.detector)))  # the oldest counts
 
     def exposures_of_file(self, path: str) -> list[JournaledExposure]:
         """Return all that was entered for a file, oldest first."""

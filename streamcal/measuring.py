@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import sqlite3
 
     import pyarrow as pa
+
+MOST_POSTPONED = 5000  # as many wait, all others do, too: memory must not depend on the backlog
 
 
 class Sink(Protocol):
@@ -40,6 +43,15 @@ class Measurement:
 
     pair: JournaledPair
     future: Future[bytes]
+    begun: float  # s, own clock: when it was first sent
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Postponed:
+    """A pair that is to be tried again."""
+
+    begun: float  # s, own clock: when it was first sent
+    due: float  # s, own clock: when it may be sent again
 
 
 class Measuring:
@@ -54,7 +66,8 @@ class Measuring:
     run : Run
         Engine, journal and the rest.
     in_order : bool
-        Commit in the order in which pairs were formed, whatever the order in which they are done.
+        All files were taken up before (``--once``): rows are committed in the order in which pairs were formed, and no
+        pair waits for exposures of other detectors.
 
     Attributes
     ----------
@@ -72,6 +85,7 @@ class Measuring:
         self._in_order = in_order
         self._log = structlog.get_logger("streamcal.measuring")
         self._measurements: dict[str, Measurement] = {}
+        self._postponed: dict[str, Postponed] = {}
         self.committed = 0
         self.failed = 0
 
@@ -80,20 +94,33 @@ class Measuring:
         """Number of pairs that are being measured."""
         return len(self._measurements)
 
+    @property
+    def postponed(self) -> int:
+        """Number of pairs that are to be tried again."""
+        return len(self._postponed)
+
     def dispatch(self) -> int:
         """Send ready pairs to the engine, as far as there is room; return how many."""
+        now = self._run.clock()
         room = self._config.queue_size - len(self._measurements)
-        if room <= 0:
+        early = [pair_id for pair_id, postponed in self._postponed.items() if postponed.due > now]
+        if room <= 0 or len(early) >= MOST_POSTPONED:
             return 0
         newest = self._config.order == "newest" and not self._in_order
-        pairs = self._journal.ready_pairs(room, newest=newest, leave_out=tuple(self._measurements))
+        pairs = self._journal.ready_pairs(room, newest=newest, leave_out=(*self._measurements, *early))
         for pair in pairs:
             self._submit(pair)
         return len(pairs)
 
     def _submit(self, pair: JournaledPair) -> None:
-        future = self._run.engine.submit(measure_pair, pair_job(pair.record, self._recipe_json))
-        self._measurements[pair.record.pair_id] = Measurement(pair=pair, future=future)
+        record, now = pair.record, self._run.clock()
+        earlier = self._postponed.get(record.pair_id)
+        begun = earlier.begun if earlier else now
+        companions = {info.exposure_id: self._journal.companions(info) for info in (record.first, record.second)}
+        waited = math.inf if self._in_order else now - begun
+        job = pair_job(record, self._recipe_json, companions, waited)
+        future = self._run.engine.submit(measure_pair, job)
+        self._measurements[record.pair_id] = Measurement(pair=pair, future=future, begun=begun)
         future.add_done_callback(lambda _: self._run.wake.set())
 
     def commit(self) -> int:
@@ -126,6 +153,7 @@ class Measuring:
 
     def _settle(self, measurement: Measurement) -> None:
         pair = measurement.pair
+        self._postponed.pop(pair.record.pair_id, None)
         try:
             rows = measurement.future.result()
         except StageError as exc:
@@ -136,14 +164,20 @@ class Measuring:
             self._fail(pair, str(exc), detail=exc.detail)
         except WorkerDied as exc:
             self._count_death(pair, exc)
-        except (CancelledError, RetryLater) as exc:
-            self._log.info(
-                "not measured", pair_id=pair.record.pair_id, reason=str(exc) or "cancelled"
-            )  # it stays ready
+        except RetryLater as exc:
+            self._postpone(measurement, exc)
+        except CancelledError:
+            self._log.info("not measured", pair_id=pair.record.pair_id, reason="cancelled")  # it stays ready
         except StreamcalError as exc:
             self._fail(pair, str(exc))
         else:
             self._commit(pair, rows)
+
+    def _postpone(self, measurement: Measurement, reason: RetryLater) -> None:
+        """Leave a pair ready, but do not send it again before the time asked for."""
+        record, due = measurement.pair.record, self._run.clock() + reason.after_seconds
+        self._postponed[record.pair_id] = Postponed(begun=measurement.begun, due=due)
+        self._log.info("postponed", pair_id=record.pair_id, reason=str(reason), retry_seconds=reason.after_seconds)
 
     def _commit(self, pair: JournaledPair, rows: bytes) -> None:
         batch = self._read_batch(rows)

@@ -172,7 +172,7 @@ class Pipeline:
 
     def _measure_all(self) -> bool:
         self._measuring.commit()
-        return not self._measuring.dispatch() and not self._measuring.in_flight
+        return not (self._measuring.dispatch() or self._measuring.in_flight or self._measuring.postponed)
 
     def _close_all(self) -> bool:
         for exposure in self._journal.waiting_exposures():

@@ -170,7 +170,6 @@ def test_notes_go_under_the_stage_and_are_seen_later(link, pair, context):
         (KeyError("x"), "KeyError: 'x'"),
         (ExposureError("no such dark"), "ExposureError: no such dark"),
         (StageError("too dark"), "too dark"),
-        (RetryLater("full"), "RetryLater: full"),
         (SystemExit(3), "SystemExit: 3"),
         (MemoryError(), "MemoryError: "),
     ],
@@ -186,6 +185,30 @@ def test_stage_that_raises(kind, error, text, link, pair, context):
     assert (str(failure), failure.stage, failure.plugin) == (text, "mine", "mine_plugin")
     assert "in crash" in failure.detail
     assert failure.__cause__ is error
+
+
+def test_a_stage_may_ask_to_be_tried_later(link, pair, context):
+    """`RetryLater` comes through as it is: no fault of this pair."""
+    reason = RetryLater("its neighbour has not come", after_seconds=2.0)
+
+    def wait(*_):
+        raise reason
+
+    with pytest.raises(RetryLater) as caught:
+        Chain([link(wait)]).run(pair, context)
+    assert caught.value is reason
+
+
+def test_exposure_stages_before_another_run_on_a_single_exposure(link, pair, context):
+    """In their order; neither the stage itself, nor pair stages, nor what comes after it."""
+    ran = []
+
+    def note(name, kind="exposure"):
+        return link(lambda exposure, *_: ran.append(name) or exposure, name=name, kind=kind)
+
+    chain = Chain([note("a"), note("b", "pair"), note("c"), note("d"), note("e")])
+    assert chain.run_before("d", pair.first, context) is pair.first
+    assert ran == ["a", "c"]
 
 
 def test_interruption_is_nobodys_failure(link, pair, context):
