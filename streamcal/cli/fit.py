@@ -14,18 +14,19 @@ from streamcal.cli.tables import format_json, format_value
 from streamcal.config import read_toml, validate
 from streamcal.errors import ConfigError, StateError
 from streamcal.lock import StateLock, lock_owner
-from streamcal.ptc.flags import BAD, LIMITS, decode_fit_flags
+from streamcal.ptc.flags import BAD, LIMITS, FitFlag, decode_fit_flags
 from streamcal.ptc.settings import FitConfig
 from streamcal.status import find_state
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from streamcal.ptc.observations import GroupKey
     from streamcal.sink.arrow import ArrowSink
 
 EXIT_DONE, EXIT_REJECTED = 0, 3
 
-SHOWN = ("detector", "amplifier", "group", "model", "gain", "noise", "a00", "turnoff", "chi2_dof", "pairs", "remarks")
-UNITS = {"gain": "e-/ADU", "noise": "e-", "a00": "1/e-", "turnoff": "ADU"}
+SHOWN = {"amplifier": "", "gain": "e-/ADU", "noise": "e-", "a00": "1/e-", "turnoff": "ADU", "chi2_dof": "", "pairs": ""}
 
 
 def fit_output(  # noqa: PLR0913 - each is an option of the command
@@ -176,24 +177,33 @@ def _open_sink(output: Path, state: Path) -> Iterator[ArrowSink]:
         journal.close()
 
 
-def _print(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+def _print(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         for row in rows:
             names = {"flag_names": decode_fit_flags(row["flags"])}
             typer.echo(format_json({**_plain(row), "fit_flags": row["flags"], **names}))
         return
     from rich.console import Console
+
+    console = Console(soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 120)
+    for of_group in _split_groups(rows):
+        console.print(_make_table(of_group))
+        for row in of_group:
+            if row["reason"]:
+                console.print(f"{row['amplifier']}: {row['reason']}", soft_wrap=True, highlight=False)
+
+
+def _make_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the table of one group's amplifiers."""
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False)
-    for name in SHOWN:
-        unit = f"\n{UNITS[name]}" if name in UNITS else ""
-        table.add_column(
-            name + unit, no_wrap=name != "remarks", justify="left" if name in {*SHOWN[:4], "remarks"} else "right"
-        )
+    title = "  ".join(filter(None, (rows[0]["detector"], rows[0]["group"], rows[0]["model"])))
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left")
+    for name, unit in SHOWN.items():
+        table.add_column(f"{name}\n{unit}", justify="left" if name == "amplifier" else "right", no_wrap=True)
     for row in rows:
         table.add_row(*(_format(name, row) for name in SHOWN))
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+    return table
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,8 +216,8 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
 def _format(name: str, row: Mapping[str, Any]) -> str:
     if name == "pairs":
         return f"{row['n_used']}/{row['n_pairs']}"
-    if name == "remarks":
-        return row["reason"] or " ".join(decode_fit_flags(row["flags"]))
+    if name == "turnoff" and row["flags"] & FitFlag.TURNOFF_NOT_REACHED:
+        return f"> {row['turnoff']:.0f}"
     if f"{name}_error" in row:
         return format_uncertain(row[name], row[f"{name}_error"])
     return format_value(name, row[name])

@@ -1,0 +1,9 @@
+"""The truth and the outputs of the fits' tests serve here too."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("matplotlib", reason="pictures need the extra plot")
+sys.path.insert(0, str(Path(__file__).parents[1] / "ptc"))
