@@ -38,8 +38,8 @@ class Status:
     oldest_waiting : dict or None
         The exposure that has waited longest for its partner: ``path``, ``seconds``.
     failures, rejections : list of dict
-        The latest failed pairs (``pair_id``, ``exposures``, ``stage``, ``plugin``, ``error``, ``detail`` with the traceback, ``time``) and rejected
-        files (``path``, ``reason``, ``time``).
+        The latest failed pairs (``pair_id``, ``exposures``, ``stage``, ``plugin``, ``error``, ``detail`` with the
+        traceback, ``time``) and rejected files (``path``, ``reason``, ``time``).
     heartbeat : dict
         What the daemon last told of itself.
     """
