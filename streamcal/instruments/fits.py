@@ -32,7 +32,7 @@ class FitsFile:
     def headers(self) -> list[dict[str, Any]]:
         """Return the plain headers of all HDUs in order; those of tile-compressed images speak of the image."""
         with _worded("its headers cannot be read"):
-            return [plain_header(hdu.header) for hdu in self._hdus]
+            return [plain_header(_read_cards(hdu.header)) for hdu in self._hdus]
 
     def pixels(self, index: int) -> NDArray[Any]:
         """Return the pixels of an HDU in native byte order, with BZERO and BSCALE applied, axes of length one left out.
@@ -46,6 +46,24 @@ class FitsFile:
             data = np.asarray(self._hdus[index].data)
             data = data.reshape(data.shape[-2:]) if math.prod(data.shape[:-2]) == 1 else data
             return data.astype(data.dtype.newbyteorder("="), copy=False)
+
+
+def _read_cards(header: Any) -> list[tuple[str, Any]]:
+    return [(card.keyword, _read_card(card)) for card in header.cards]
+
+
+def _read_card(card: Any) -> Any:
+    """Return the value of a card, bytes of zero taken for blanks; None if it is no FITS all the same."""
+    from astropy.io import fits
+
+    try:
+        return card.value
+    except fits.VerifyError:
+        pass
+    try:
+        return fits.Card.fromstring(card._image.replace("\0", " ")).value  # noqa: SLF001 - no other way to what it says
+    except fits.VerifyError:
+        return None
 
 
 @contextmanager

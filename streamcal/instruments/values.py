@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -24,13 +24,13 @@ _NO_SECTION = frozenset({"", "UNKNOWN", "N/A", "NONE", "[0:0,0:0]"})
 _COMMENTARY = frozenset({"", "COMMENT", "HISTORY", "CONTINUE", "END"})
 
 
-def plain_header(cards: Any) -> dict[str, Any]:
+def plain_header(cards: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """Return the cards of a header as plain values that JSON can hold.
 
     Parameters
     ----------
-    cards : mapping or astropy.io.fits.Header
-        Anything with ``items()``. Of a key that is there twice the first counts.
+    cards : mapping, or iterable of pairs
+        Keys and values. Of a key that is there twice the first counts.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def plain_header(cards: Any) -> dict[str, Any]:
         Upper-case keys, ``HIERARCH`` keys without the word; no comments, history, or cards without a value.
     """
     header: dict[str, Any] = {}
-    for name, value in cards.items():
+    for name, value in cards.items() if isinstance(cards, Mapping) else cards:
         key = normal_key(name)
         if key not in _COMMENTARY and (plain := _plain(value)) is not None:
             header.setdefault(key, plain)

@@ -13,6 +13,7 @@ from astropy.io import fits
 
 from streamcal.chain import StageContext, build_chain, stage_log
 from streamcal.instruments.identify import identify
+from streamcal.instruments.layout import place_amplifiers, split_detectors
 from streamcal.instruments.read import read_exposure
 from streamcal.instruments.values import plain_header
 from streamcal.plugins import load_plugins
@@ -133,6 +134,18 @@ def identities():
     def run(instrument, headers, path="/data/x.fits", **options):
         stat = FileStat(size=0, mtime_ns=0, inode=0, device=0)
         return identify(instrument, [plain_header(header) for header in headers], path, stat, "", **options)
+
+    return run
+
+
+@pytest.fixture
+def places():
+    """Place the amplifiers of the only detector of these headers."""
+
+    def run(instrument, headers):
+        plain = [plain_header(header) for header in headers]
+        (detector,) = split_detectors(instrument, plain, "/data/x.fits")
+        return place_amplifiers(instrument, plain, detector)
 
     return run
 
