@@ -1,0 +1,113 @@
+"""``python -m streamcal.faults``: break things for as long as you like."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from streamcal.faults.calls import EFFECTS, Fault, has_strace, list_faults, thin
+from streamcal.faults.compare import Verdict
+from streamcal.faults.fuzz import Fuzz
+from streamcal.faults.kills import Hunt
+from streamcal.faults.sweep import prepare_sweep
+
+
+def main() -> int:
+    """Run what the command line asks for; return 0 if everything held, else 1."""
+    options = _parse()
+    began = time.monotonic()
+    folder = Path(tempfile.mkdtemp(dir=options.folder, prefix="streamcal-faults-"))
+    failures: int = options.run(options, folder)
+    _say(f"{failures} failures in {time.monotonic() - began:.0f} s")
+    if failures:
+        _say(f"what is left of them: {folder}")
+        return 1
+    shutil.rmtree(folder)
+    return 0
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m streamcal.faults", description=__doc__)
+    parser.add_argument("--folder", type=Path, help="where to work; a temporary folder by default")
+    parser.add_argument("--seed", type=int, default=1, help="of all that is random")
+    kinds = parser.add_subparsers(required=True, metavar="KIND")
+    kills = kinds.add_parser("kills", help="SIGKILL at random instants of a run, compared with a quiet one")
+    kills.add_argument("--runs", type=int, default=1)
+    kills.add_argument("--kills", type=int, default=200, help="in each run")
+    kills.add_argument("--pairs", type=int, default=100)
+    kills.set_defaults(run=_kills)
+    calls = kinds.add_parser("calls", help="every writing system call of a twelve-pair run, killed or failing")
+    calls.add_argument("--effect", choices=EFFECTS, action="append", help="may be repeated; all by default")
+    calls.add_argument("--call", action="append", help="only this system call; may be repeated")
+    calls.add_argument("--stride", type=int, default=1, help="only one in so many calls of each kind")
+    calls.add_argument("--offset", type=int, default=0, help="which of them")
+    calls.add_argument("--parallel", type=int, default=2, help="daemons at a time")
+    calls.set_defaults(run=_calls)
+    fuzz = kinds.add_parser("fuzz", help="mutants of valid files among whole pairs")
+    fuzz.add_argument("--mutants", type=int, default=20_000)
+    fuzz.add_argument("--workers", type=int, default=2)
+    fuzz.set_defaults(run=_fuzz)
+    return parser.parse_args()
+
+
+def _kills(options: argparse.Namespace, folder: Path) -> int:
+    failures = 0
+    for number in range(options.runs):
+        dice = random.Random(f"{options.seed} {number}")  # noqa: S311 - to be repeated
+        home = folder / str(number)
+        home.mkdir()
+        hunt = Hunt(folder=home, pairs=options.pairs, kills=options.kills, dice=dice, report=_progress)
+        verdict = hunt.run()
+        _say(f"run {number + 1}: {options.kills} kills, {options.pairs} pairs: {verdict}")
+        failures += not verdict
+    return failures
+
+
+def _calls(options: argparse.Namespace, folder: Path) -> int:
+    if not has_strace():
+        _say("strace is not installed: nothing done")
+        return 1
+    failures = 0
+    with prepare_sweep(folder, options.parallel) as sweep:
+        for effect in options.effect or EFFECTS:
+            wanted = [
+                fault for fault in list_faults(sweep.calls, effect) if fault.call in (options.call or sweep.calls)
+            ]
+            faults = thin(wanted, options.stride, options.offset)
+            _say(f"{effect}: {len(faults)} of {len(wanted)} calls")
+            failures += len(sweep.run(faults, options.seed, _report_fault))
+    return failures
+
+
+def _fuzz(options: argparse.Namespace, folder: Path) -> int:
+    problems = Fuzz(
+        folder=folder, mutants=options.mutants, seed=options.seed, workers=options.workers, report=_say
+    ).run()
+    for problem in problems:
+        _say(problem)
+    return len(problems)
+
+
+def _report_fault(fault: Fault, verdict: Verdict) -> None:
+    _progress(str(fault))
+    if not verdict:
+        _say(f"{fault}: {verdict}")
+
+
+def _progress(text: str) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{text}\033[K")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
