@@ -53,6 +53,10 @@ class RowFlag(_DescribedFlag):
     NO_CROSSTALK = 1 << 10, "no crosstalk calibration for this detector: the pixels were passed through uncorrected"
     READ_NOISE_CONFIGURED = 1 << 11, "the read noise is the configured number, not a measurement"
     NO_OVERSCAN = 1 << 12, "no overscan was subtracted"
+    CROSSTALK_INCOMPLETE = (
+        1 << 13,
+        "the crosstalk from another detector was not subtracted: its exposure did not come in time",
+    )
 
 
 def decode_flags(value: int) -> list[str]:

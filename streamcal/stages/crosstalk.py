@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from streamcal.errors import StageError
+from streamcal.errors import RetryLater, StageError
 from streamcal.flags import RowFlag
-from streamcal.hookspecs import Context, Settings, Stage, hookimpl
-from streamcal.records import Exposure
-from streamcal.stages.files import FileCache, PathPattern, find_file, is_fits, search_file
+from streamcal.hookspecs import Column, Context, Settings, Stage, hookimpl
+from streamcal.records import Exposure, ExposureInfo
+from streamcal.stages.crosstalk_files import LoadedCalib, load_calib
+from streamcal.stages.files import PathPattern
 from streamcal.stages.masks import MaskName
 from streamcal.stages.numbers import PerAmplifier, number_for
 
 if TYPE_CHECKING:
-    from streamcal.calibs.crosstalk import CrosstalkCalib
+    from streamcal.calibs.gains import Gains
 
-INLINE = "configuration"
+FIRST_WAIT = 1.0  # s; each further one is as long as all before
 
 
 class CrosstalkSettings(Settings):
@@ -32,10 +31,18 @@ class CrosstalkSettings(Settings):
     )
     units: Literal["adu", "electron"] = Field("adu", description="Unit of pixels for which the matrix holds.")
     file: PathPattern | None = Field(
-        None, description="Crosstalk calibration, FITS, ECSV or YAML; may hold {instrument} and {detector}."
+        None,
+        description="Crosstalk calibration, FITS, ECSV or YAML, or folder of several with their dates; may hold "
+        "{instrument}, {detector} and wildcards.",
     )
     missing: Literal["error", "skip"] = Field(
         "error", description="No such file for a detector: the pair fails, or is passed through with NO_CROSSTALK."
+    )
+    inter_chip_timeout: float = Field(
+        60.0,
+        ge=0,
+        description="How long a pair waits for exposures of other detectors that the file has coefficients for (s); "
+        "then it is measured without, flagged CROSSTALK_INCOMPLETE.",
     )
     gains: PerAmplifier = Field(
         None, description="Gain, or table by amplifier (e-/ADU), for coefficients in electrons; default: the file's."
@@ -75,20 +82,33 @@ class CrosstalkSettings(Settings):
         return self
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class LoadedCalib:
-    """A calibration and where it comes from."""
-
-    calib: CrosstalkCalib
-    origin: str  # path, or ``configuration``
-    digest: str  # xxh3-128 of the file; empty for a matrix of the configuration
-
-
-_files: FileCache[LoadedCalib] = FileCache(size=256)
+COLUMNS = (
+    Column(
+        name="crosstalk_file",
+        type="string",
+        unit="",
+        description="Crosstalk calibration that was subtracted, or configuration for a matrix there; null: none.",
+        combine="join",
+    ),
+    Column(
+        name="crosstalk_digest",
+        type="string",
+        unit="",
+        description="Digest (xxh3-128) of that file; null where there is none.",
+        combine="join",
+    ),
+    Column(
+        name="crosstalk_max_correction",
+        type="float64",
+        unit="ADU",
+        description="Largest correction of a pixel of this amplifier, sign left out, in both exposures; NaN: none.",
+        combine="max",
+    ),
+)
 
 
 def run_crosstalk(exposure: Exposure, settings: CrosstalkSettings, context: Context) -> Exposure:
-    """Subtract crosstalk from one exposure; see `streamcal.calibs.crosstalk.CrosstalkCalib.subtract_crosstalk`.
+    """Subtract crosstalk from one exposure; see `streamcal.calibs.crosstalk.CrosstalkCalib.apply`.
 
     Parameters
     ----------
@@ -106,77 +126,102 @@ def run_crosstalk(exposure: Exposure, settings: CrosstalkSettings, context: Cont
 
     Raises
     ------
+    RetryLater
+        While an exposure of another detector is missing that the calibration has coefficients for.
     StageError
         If the calibration is missing (``missing = "error"``), unreadable, or not for these amplifiers.
     """
-    loaded = _load(exposure, settings, context)
+    loaded = load_calib(exposure.info, settings, context)
     if loaded is None:
         for amplifier in exposure.amplifiers.values():
-            amplifier.metadata["flags"] = int(RowFlag.NO_CROSSTALK)
+            amplifier.metadata |= dict.fromkeys(("crosstalk_file", "crosstalk_digest"))
+            amplifier.metadata |= {"crosstalk_max_correction": np.nan, "flags": int(RowFlag.NO_CROSSTALK)}
         return exposure
-    corrected = _subtract(exposure, loaded, settings)
+    sources = _find_sources(exposure.info, loaded, settings, context)
+    corrected = _subtract(exposure, sources, loaded, settings, context)
     _note(exposure, corrected, loaded, context)
+    if len(sources) < len(loaded.calib.inter_chip):
+        for amplifier in corrected.amplifiers.values():
+            amplifier.metadata["flags"] = int(RowFlag.CROSSTALK_INCOMPLETE)
     return corrected
 
 
-def _load(exposure: Exposure, settings: CrosstalkSettings, context: Context) -> LoadedCalib | None:
-    if settings.matrix is not None:
-        return _from_matrix(settings)
-    if settings.file is None:
-        return None
-    search = search_file if settings.missing == "skip" else find_file
-    path = search(settings.file, exposure.info, context.folders)
-    return None if path is None else _files.get((path,), None, lambda: _read(path))
+def _find_sources(
+    info: ExposureInfo, loaded: LoadedCalib, settings: CrosstalkSettings, context: Context
+) -> dict[str, Exposure]:
+    """Return the exposures of the detectors that leave crosstalk on this one, as far as they are there."""
+    sources = {}
+    for detector in loaded.calib.inter_chip:
+        source = context.companion(info, detector)
+        if source is not None:
+            sources[detector] = source
+        elif context.waited_seconds < settings.inter_chip_timeout:
+            left = settings.inter_chip_timeout - context.waited_seconds
+            msg = f"exposure {info.exposure_id} of detector {detector}, a source of crosstalk, has not come"
+            raise RetryLater(msg, after_seconds=min(max(context.waited_seconds, FIRST_WAIT), left))
+    return sources
 
 
-def _from_matrix(settings: CrosstalkSettings) -> LoadedCalib:
-    from streamcal.calibs.crosstalk import CrosstalkCalib
-
-    calib = CrosstalkCalib(n_amp=len(settings.matrix or ()))
-    calib.coeffs = np.array(settings.matrix)
-    calib.has_crosstalk = True
-    calib.crosstalk_ratios_units = settings.units
-    return LoadedCalib(calib=calib, origin=INLINE, digest="")
-
-
-def _read(path: Path) -> LoadedCalib:
-    import xxhash
-
-    from streamcal.calibs.crosstalk import CrosstalkCalib
-
-    try:
-        calib = CrosstalkCalib.read_fits(path) if is_fits(path) else CrosstalkCalib.read_text(path)
-    except ValueError as exc:
-        raise StageError(str(exc)) from exc
-    return LoadedCalib(calib=calib, origin=str(path), digest=xxhash.xxh3_128_hexdigest(path.read_bytes()))
-
-
-def _subtract(exposure: Exposure, loaded: LoadedCalib, settings: CrosstalkSettings) -> Exposure:
+def _subtract(
+    exposure: Exposure,
+    sources: Mapping[str, Exposure],
+    loaded: LoadedCalib,
+    settings: CrosstalkSettings,
+    context: Context,
+) -> Exposure:
     from streamcal.calibs.validate import validate_identity
 
-    gains = {name: number_for(settings.gains, name) for name in exposure.amplifiers}
     try:
         validate_identity(loaded.calib, exposure)
-        return loaded.calib.subtract_crosstalk(
+        return loaded.calib.apply(
             exposure,
-            do_sqr_crosstalk=settings.quadratic,
-            bad_amps=settings.bad_amplifiers,
-            gains=None if settings.gains is None else gains,
-            bad_pixels=settings.bad_pixels,
-            background_method=None if settings.background == "NONE" else settings.background,
-            min_pixel_to_mask=settings.threshold,
-            do_subtrahend_masking=settings.mask_subtrahend,
-            full_amplifier=settings.full_amplifier,
-            iterations=settings.iterations,
+            sources,
+            source_gains=_source_gains(sources, loaded, settings, context),
+            gains=None if settings.gains is None else _configured_gains(exposure, settings),
+            **_options(exposure, settings),
         )
     except ValueError as exc:
         msg = f"crosstalk calibration {loaded.origin}: {exc}"
         raise StageError(msg) from exc
 
 
+def _options(exposure: Exposure, settings: CrosstalkSettings) -> dict[str, Any]:
+    """Return the choices that are the same for all sources."""
+    return {
+        "do_sqr_crosstalk": settings.quadratic,
+        "bad_amps": [name for name in settings.bad_amplifiers if name in exposure.amplifiers],  # named for all cameras
+        "bad_pixels": settings.bad_pixels,
+        "background_method": None if settings.background == "NONE" else settings.background,
+        "min_pixel_to_mask": settings.threshold,
+        "do_subtrahend_masking": settings.mask_subtrahend,
+        "full_amplifier": settings.full_amplifier,
+        "iterations": settings.iterations,
+    }
+
+
+def _configured_gains(exposure: Exposure, settings: CrosstalkSettings) -> dict[str, float]:
+    return {name: number_for(settings.gains, name) for name in exposure.amplifiers}
+
+
+def _source_gains(
+    sources: Mapping[str, Exposure], loaded: LoadedCalib, settings: CrosstalkSettings, context: Context
+) -> dict[str, Gains]:
+    """Return the gains of other detectors where they are needed: those configured, else those of their own files."""
+    if loaded.calib.crosstalk_ratios_units == "adu":
+        return {}
+    if settings.gains is not None:
+        return {name: _configured_gains(source, settings) for name, source in sources.items()}
+    own = {name: load_calib(source.info, settings, context) for name, source in sources.items()}
+    return {name: found.calib.fit_gains for name, found in own.items() if found is not None}
+
+
 def _note(before: Exposure, after: Exposure, loaded: LoadedCalib, context: Context) -> None:
-    largest = max(_largest_change(before, after, name) for name in before.amplifiers)
-    for key, value in {"file": loaded.origin, "digest": loaded.digest, "largest_correction": largest}.items():
+    largest = {name: _largest_change(before, after, name) for name in before.amplifiers}
+    for name, amplifier in after.amplifiers.items():
+        amplifier.metadata |= {"crosstalk_file": loaded.origin, "crosstalk_digest": loaded.digest}
+        amplifier.metadata["crosstalk_max_correction"] = largest[name]
+    notes = {"file": loaded.origin, "digest": loaded.digest, "largest_correction": max(largest.values())}
+    for key, value in notes.items():
         after.metadata[f"crosstalk:{key}"] = value
         context.note(key, value)
     after.metadata["LSST ISR CROSSTALK APPLIED"] = True
@@ -198,5 +243,6 @@ def streamcal_stages() -> Iterable[Stage]:
             settings=CrosstalkSettings,
             requires=("overscan",),
             provides=("crosstalk",),
+            columns=COLUMNS,
         )
     ]

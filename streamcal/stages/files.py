@@ -40,7 +40,7 @@ def is_fits(path: Path) -> bool:
 
 def search_file(pattern: str, info: ExposureInfo, folders: Iterable[Path]) -> Path | None:
     """Return the file that a pattern means for one exposure, None if there is none; see `find_file`."""
-    path = Path(_expand(pattern, info)).expanduser()
+    path = Path(expand_pattern(pattern, info)).expanduser()
     places = (folder / path for folder in (folders if not path.is_absolute() else (Path(),)))
     return next((place for place in places if place.is_file()), None)
 
@@ -65,12 +65,14 @@ def find_file(pattern: str, info: ExposureInfo, folders: Iterable[Path]) -> Path
     folders = tuple(folders)
     path = search_file(pattern, info, folders)
     if path is None:
-        msg = f"no file {_expand(pattern, info)!r} (relative names are looked for in: {', '.join(map(str, folders))})"
+        places = ", ".join(map(str, folders))
+        msg = f"no file {expand_pattern(pattern, info)!r} (relative names are looked for in: {places})"
         raise StageError(msg)
     return path
 
 
-def _expand(pattern: str, info: ExposureInfo) -> str:
+def expand_pattern(pattern: str, info: ExposureInfo) -> str:
+    """Return a pattern with what stands in braces replaced; raises `StageError` where a header leads elsewhere."""
     identity = {"instrument": info.instrument, "detector": info.detector, "exposure_id": info.exposure_id}
     for key, value in identity.items():
         if f"{{{key}}}" in pattern and ("/" in value or value in {".", ".."}):  # headers must not lead elsewhere

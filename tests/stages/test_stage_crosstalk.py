@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xxhash
 
 from streamcal.calibs.crosstalk import CrosstalkCalib
 from streamcal.errors import StageError
@@ -67,12 +68,51 @@ def test_calibration_file(subtract, exposure, tmp_path, name):
     assert context.metadata["crosstalk:largest_correction"] == pytest.approx(20, rel=0.01)
 
 
+def test_row_says_which_file_was_used_and_how_much_was_corrected(made, make_chain, exposure, tmp_path):
+    """File and digest once for both exposures, the largest correction by amplifier; the digest is the file's."""
+    write_calib(tmp_path / "d0.ecsv")
+    exposure.amplifiers["A"].data[1, 0] = 5000
+    other = made.exposure(*(made.amplifier(np.zeros((3, 4)), name=name) for name in "AB"))
+    context = RecordingContext(folders=(tmp_path,))
+    settings = {"isr": {"overscan": "none"}, "crosstalk": {"file": "{detector}.ecsv"}}
+    rows = make_chain(settings, ("isr", "crosstalk")).run(made.pair(exposure, other), context)
+    assert {row["crosstalk_file"] for row in rows.values()} == {str(tmp_path / "d0.ecsv")}
+    digest = xxhash.xxh3_128_hexdigest((tmp_path / "d0.ecsv").read_bytes())
+    assert {row["crosstalk_digest"] for row in rows.values()} == {digest}
+    assert rows["A"]["crosstalk_max_correction"] == pytest.approx(20, rel=1e-5)
+    assert rows["B"]["crosstalk_max_correction"] == pytest.approx(10, rel=1e-5)
+
+
+def test_a_file_is_read_once(subtract, exposure, tmp_path, monkeypatch):
+    """However many exposures ask for it, and again when it has changed."""
+    write_calib(tmp_path / "d0.yaml")
+    reads = []
+    read_text = CrosstalkCalib.read_text
+    monkeypatch.setattr(CrosstalkCalib, "read_text", lambda path: reads.append(path) or read_text(path))
+    context = RecordingContext("crosstalk", folders=(tmp_path,))
+    for _ in range(3):
+        subtract(exposure, context, file="{detector}.yaml")
+    assert len(reads) == 1
+    write_calib(tmp_path / "d0.yaml", CALIB_ID="another one")
+    subtract(exposure, context, file="{detector}.yaml")
+    assert len(reads) == 2
+
+
+def test_bad_amplifiers_of_other_detectors_do_not_matter(subtract, exposure):
+    """The list is one for all detectors: names that this one does not have are no error."""
+    before = exposure.amplifiers["A"].data.copy()
+    after = subtract(exposure, matrix=MATRIX, bad_amplifiers=["B", "C17"])
+    np.testing.assert_array_equal(after.amplifiers["A"].data, before)
+
+
 def test_nothing_configured_passes_through_flagged(subtract, exposure):
     """Without a calibration pixels stay as they are, and each row says so."""
     before = exposure.amplifiers["A"].data.copy()
     after = subtract(exposure)
     np.testing.assert_array_equal(after.amplifiers["A"].data, before)
     assert [entry.metadata["flags"] for entry in after.amplifiers.values()] == [RowFlag.NO_CROSSTALK] * 2
+    assert after.amplifiers["A"].metadata["crosstalk_file"] is None
+    assert np.isnan(after.amplifiers["A"].metadata["crosstalk_max_correction"])
 
 
 def test_missing_file_is_an_error_or_skipped(subtract, exposure, tmp_path):

@@ -105,4 +105,4 @@ def test_default_chain_has_all_contract_columns(make_chain):
 
     chain = make_chain(stages=("isr", "crosstalk", "covariance", "gain"))
     brought = {column.name for _, columns in chain.columns for column in columns}
-    assert brought == set(CONTRACT_ORDER) - {column.name for column in CORE_COLUMNS}
+    assert brought >= set(CONTRACT_ORDER) - {column.name for column in CORE_COLUMNS}
