@@ -77,6 +77,18 @@ SOLUTION_COLUMNS: tuple[Column, ...] = (
     _per_pair("used", "bool", "", "Whether the pair was fitted"),
     _per_pair("dropped", "string", "", "Why it was not; empty if it was"),
     Column(
+        name="parameters",
+        type="list<float64>",
+        unit="those of gain, a, n and ab",
+        description="All parameters: gain, a, n, ab row by row; of the variance alone gain, a00, n00, k (1/ADU).",
+    ),
+    Column(
+        name="parameters_error",
+        type="list<float64>",
+        unit="those of gain, a, n and ab",
+        description="Standard errors of the parameters.",
+    ),
+    Column(
         name="parameter_covariance",
         type="list<list<float64>>",
         unit="products of the units of gain, a, n and ab",

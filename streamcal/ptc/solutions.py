@@ -146,6 +146,8 @@ def _describe(solution: Solution, *, keep_covariance: bool) -> dict[str, Any]:
         "b_matrix_error": solution.b_error,
         "dropped": list(solution.dropped),
         "model_variance": solution.model_covariance[:, 0, 0],
+        "parameters": solution.parameters,
+        "parameters_error": np.sqrt(np.diag(solution.parameter_covariance)),
         "parameter_covariance": solution.parameter_covariance if keep_covariance else None,
     }
 

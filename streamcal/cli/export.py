@@ -1,0 +1,196 @@
+"""`streamcal export`: results in the forms that others use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from streamcal.errors import ConfigError
+from streamcal.export import FORMATS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from streamcal.export.pairs import GroupPairs
+    from streamcal.ptc.observations import GroupKey
+
+TABLES = ("measurements", "ptc", "exposures")
+
+
+def export_output(  # noqa: PLR0913 - each is an option of the command
+    output: Path,
+    *,
+    kind: str,
+    to: Path | None = None,
+    table: str = "measurements",
+    group: str | None = None,
+    detector: str | None = None,
+    partial: bool = False,
+    dummies: bool = False,
+) -> int:
+    """Write results in another form and print the paths of the files; return the exit code.
+
+    Parameters
+    ----------
+    output : Path
+        Output folder of a run.
+    kind : {"parquet", "csv", "feather", "lsst-ptc"}
+        Form.
+    to : Path, optional
+        File to write, by default ``TABLE.SUFFIX`` in the working folder; for ``lsst-ptc`` the folder of the files, by
+        default the working folder.
+    table : {"measurements", "ptc", "exposures"}
+        What to write; ``lsst-ptc`` always takes measurements and solutions. Of ``ptc`` and ``exposures`` the latest row
+        of each amplifier or exposure.
+    group, detector : str, optional
+        Only these.
+    partial : bool
+        lsst-ptc: one ``PARTIAL`` file a pair, named by its first exposure, in place of the solved curves.
+    dummies : bool
+        With ``partial``: a ``DUMMY`` file for each other exposure of the group, used or not.
+
+    Raises
+    ------
+    ConfigError
+        If a choice does not exist, or there is nothing to write.
+    """
+    _check("--format", kind, FORMATS)
+    _check("--table", table, TABLES)
+    if dummies and not partial:
+        msg = "--dummies needs --partial"
+        raise ConfigError(msg)
+    if kind == "lsst-ptc":
+        paths = _export_lsst(output, to or Path(), _wanted(output, group, detector), partial=partial, dummies=dummies)
+    else:
+        paths = _export_table(output, to, table, kind, group=group, detector=detector)
+    for path in paths:
+        typer.echo(path)
+    return 0
+
+
+def _check(option: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        msg = f"{option} must be one of {', '.join(known)}, got {value!r}"
+        raise ConfigError(msg)
+
+
+def _export_table(output: Path, to: Path | None, table: str, kind: str, **wanted: str | None) -> Iterator[Path]:
+    import pyarrow.compute as pc
+
+    from streamcal import results
+    from streamcal.export.tables import SUFFIXES, write_table
+    from streamcal.ptc.solutions import solutions
+
+    readers: dict[str, Callable[[Path], pa.Table]] = {
+        "measurements": results.read,
+        "ptc": solutions,
+        "exposures": results.exposures,
+    }
+    rows = readers[table](output)
+    for column, value in wanted.items():
+        if value is not None:
+            rows = rows.filter(pc.field(column) == value)
+    path = to or Path(f"{table}{SUFFIXES[kind]}")
+    write_table(rows, path, kind)
+    yield path
+
+
+def _wanted(output: Path, group: str | None, detector: str | None) -> list[GroupKey]:
+    from streamcal.ptc.observations import find_groups
+
+    keys = [key for key in find_groups(output) if group in (None, key.group) and detector in (None, key.detector)]
+    if not keys:
+        msg = f"{output}: no measurements of this group and detector"
+        raise ConfigError(msg)
+    return keys
+
+
+def _export_lsst(output: Path, folder: Path, keys: list[GroupKey], *, partial: bool, dummies: bool) -> Iterator[Path]:
+    from streamcal.export.pairs import collect_pairs
+    from streamcal.ptc.observations import read_group
+
+    for key in keys:
+        pairs = collect_pairs(read_group(output, key, None))
+        if not partial:
+            yield _write_solved(output, folder, key, pairs)
+            continue
+        yield from _write_partials(folder, key, pairs)
+        if dummies:
+            yield from _write_dummies(output, folder, key, pairs)
+
+
+def _write_solved(output: Path, folder: Path, key: GroupKey, pairs: GroupPairs) -> Path:
+    from streamcal.export.lsst import describe_origin, make_solved, write_fits
+    from streamcal.ptc.solutions import solutions
+
+    rows = [
+        row for row in solutions(output).to_pylist() if all(row[name] == value for name, value in key.to_dict().items())
+    ]
+    if not rows:
+        msg = f"{output}: no solution of detector {key.detector!r}, group {key.group!r}; run: streamcal fit {output}"
+        raise ConfigError(msg)
+    path = folder / f"{_file_name('ptc', key.detector, key.group)}.fits"
+    write_fits(make_solved(pairs, rows), path, describe_origin(key, rows[0]["model"], _filter_of(key, pairs)))
+    return path
+
+
+def _write_partials(folder: Path, key: GroupKey, pairs: GroupPairs) -> Iterator[Path]:
+    from streamcal.export.lsst import describe_origin, make_partial, write_fits
+
+    for place, (first, _) in enumerate(_exposure_names(pairs)):
+        path = folder / f"{_file_name('ptc-partial', key.detector, key.group, first)}.fits"
+        write_fits(make_partial(pairs, place), path, describe_origin(key, "PARTIAL", _filter_of(key, pairs)))
+        yield path
+
+
+def _write_dummies(output: Path, folder: Path, key: GroupKey, pairs: GroupPairs) -> Iterator[Path]:
+    from streamcal.export.lsst import describe_origin, make_dummy, write_fits
+
+    firsts = {first for first, _ in _exposure_names(pairs)}
+    side = pairs.matrices(pairs.amplifiers[0], "covariance").shape[1]
+    for name in _all_exposures(output, key, pairs):
+        if name not in firsts:
+            path = folder / f"{_file_name('ptc-partial', key.detector, key.group, name)}.fits"
+            metadata = describe_origin(key, "DUMMY", _filter_of(key, pairs))
+            write_fits(make_dummy(pairs.amplifiers, side), path, metadata)
+            yield path
+
+
+def _exposure_names(pairs: GroupPairs) -> list[tuple[str, str]]:
+    rows = pairs.table.select(["seq", "exposure_id_1", "exposure_id_2"]).to_pylist()
+    names = {row["seq"]: (row["exposure_id_1"], row["exposure_id_2"]) for row in rows}
+    return [names[seq] for seq in pairs.seq]
+
+
+def _all_exposures(output: Path, key: GroupKey, pairs: GroupPairs) -> list[str]:
+    """Return the exposure ids of a group, of its pairs and of flats that found no partner, each once."""
+    from streamcal import results
+
+    paired = [name for names in _exposure_names(pairs) for name in names]
+    single: list[str] = []
+    if (output / "exposures").is_dir():
+        rows: list[dict[str, Any]] = results.exposures(output).to_pylist()
+        unused = {"orphan", "extra", "waiting"}
+        single = [
+            row["exposure_id"]
+            for row in rows
+            if row["disposition"] in unused and all(row[name] == value for name, value in key.to_dict().items())
+        ]
+    return list(dict.fromkeys(paired + single))
+
+
+def _filter_of(key: GroupKey, pairs: GroupPairs) -> str:
+    """Return the filter as the auxiliary header values or the group name it; empty if they do not."""
+    if "aux_filter" in pairs.table.column_names and (names := set(pairs.table["aux_filter"].to_pylist()) - {None}):
+        return "+".join(sorted(names))
+    named = re.search(r"(?:^|;)@?FILTER\w*=([^;]*)", key.group, re.IGNORECASE)
+    return named[1] if named else ""
+
+
+def _file_name(*parts: str) -> str:
+    text = "_".join(part for part in parts if part)
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in text)
