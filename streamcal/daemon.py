@@ -95,6 +95,8 @@ def run_daemon(config: Config, *, once: bool = False) -> int:
         Before anything is started.
     StateError
         If the output is in use or damaged.
+    RetryLater
+        If the output cannot be written while starting; a supervisor starts it again.
     """
     began = time.monotonic()
     if not config.source.folders:
@@ -226,7 +228,12 @@ def _place_kernels(config: Config) -> None:
 def _announce(config: Config) -> None:
     """Leave in the output folder where the state lies, for commands that are given the output only."""
     values = {"state": str(config.state_folder), "streamcal": __version__, "configuration": str(config.path or "")}
-    write_atomically(config.output_folder / "streamcal.json", json.dumps(values, indent=2) + "\n")
+    path = config.output_folder / "streamcal.json"
+    try:
+        write_atomically(path, json.dumps(values, indent=2) + "\n")
+    except OSError as exc:
+        msg = f"{path}: {exc.strerror}"
+        raise RetryLater(msg) from exc
 
 
 def _describe_start(config: Config, began: float) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def notify(message: str) -> None:
     if not address:
         return
     with (
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel,
         contextlib.suppress(OSError),
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel,
     ):
         channel.sendto(message.encode(), "\0" + address[1:] if address.startswith("@") else address)

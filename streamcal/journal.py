@@ -153,7 +153,15 @@ class Journal:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Run a block as one transaction: all of it is on disk afterwards, or nothing."""
+        """Run a block as one transaction: all of it is on disk afterwards, or nothing.
+
+        Raises
+        ------
+        RetryLater
+            If the disk is full or away, or another process holds the journal.
+        StateError
+            If the journal is damaged or gone, or the disk failed.
+        """
         if self._db.in_transaction:  # a part of a larger transaction
             yield self._db
             return
@@ -171,8 +179,13 @@ class Journal:
             self._db.execute("ROLLBACK")
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Return all rows of a reading statement."""
-        return self._db.execute(sql, parameters).fetchall()
+        """Return all rows of a reading statement; raises as `transaction`."""
+        try:
+            return self._db.execute(sql, parameters).fetchall()
+        except sqlite3.DatabaseError as exc:
+            if self._db.in_transaction:  # whoever began it explains it
+                raise
+            raise _explain(exc, self.path) from exc
 
     # files
 
@@ -482,12 +495,21 @@ class Journal:
 _SAME_LEVEL = "WHERE instrument = ? AND detector = ? AND grp = ? AND level BETWEEN ? AND ?"
 
 
+_PASSING = {
+    *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED),
+    *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN),
+}
+_LASTING = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
 def _explain(error: sqlite3.DatabaseError, path: Path) -> Exception:
     """Tell what passes by itself from what a person has to look at, and both from our own mistakes."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code == sqlite3.SQLITE_READONLY_DBMOVED:
+        return StateError(f"journal {path}: it was moved or removed")
+    if code & 0xFF in _PASSING:
         return RetryLater(f"journal {path}: {error}")
-    if code in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_READONLY}:
+    if code & 0xFF in _LASTING:
         return StateError(f"journal {path}: {error}")
     return error
 

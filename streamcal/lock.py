@@ -9,10 +9,11 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from streamcal.errors import StateError
+from streamcal.errors import RetryLater, StateError
 
 _FLOCK = struct.Struct("@hhqqi4x")  # struct flock: l_type, l_whence, l_start, l_len, l_pid
 
@@ -29,6 +30,8 @@ class StateLock:
     ------
     StateError
         On entering, if another process holds it; names that process.
+    RetryLater
+        On entering, if the folder cannot be written now.
     """
 
     def __init__(self, state: Path) -> None:
@@ -36,15 +39,20 @@ class StateLock:
         self._descriptor = -1
 
     def __enter__(self) -> Self:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as exc:
+            msg = f"{self._path}: {exc.strerror}"
+            raise RetryLater(msg) from exc
         try:
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
         except (BlockingIOError, PermissionError) as exc:
             os.close(descriptor)
             msg = f"{self._path.parent} is in use by process {lock_owner(self._path.parent) or 'unknown'}"
             raise StateError(msg) from exc
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # a full disk: the lock holds, only its owner goes unnamed
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
         return self
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any, Literal, TextIO
+from contextlib import suppress
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 
@@ -34,10 +35,33 @@ def configure_logs(
             *_renderers(console=console, colors=stream.isatty()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", PatientStream(stream))),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=logging.WARNING, stream=stream, format="%(levelname)s %(name)s: %(message)s")
+
+
+class PatientStream:
+    """A stream that forgets what it cannot write: a full log disk, or a reader that has gone, must not end the daemon.
+
+    Parameters
+    ----------
+    stream : file
+        Where it writes.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write a text if that is possible."""
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """Bring it out if that is possible."""
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def _renderers(*, console: bool, colors: bool) -> list[Any]:

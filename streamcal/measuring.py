@@ -180,7 +180,13 @@ class Measuring:
         self._log.info("postponed", pair_id=record.pair_id, reason=str(reason), retry_seconds=reason.after_seconds)
 
     def _commit(self, pair: JournaledPair, rows: bytes) -> None:
-        batch = self._read_batch(rows)
+        import pyarrow as pa
+
+        try:
+            batch = self._read_batch(rows)
+        except (pa.ArrowException, OSError, StopIteration) as exc:  # a plugin may have broken its worker's memory
+            self._fail(pair, f"the worker's answer cannot be read: {exc}")
+            return
         if batch is None:
             self._fail(pair, "the worker's stages are not those of this daemon: a plugin has changed; restart")
             return
@@ -194,6 +200,7 @@ class Measuring:
 
         with pa.ipc.open_stream(rows) as reader:
             batch = reader.read_next_batch()
+        batch.validate(full=True)
         if not batch.schema.equals(self._schema, check_metadata=True):
             return None
         seq = pa.array([self._sink.next_seq] * batch.num_rows, batch.schema.field("seq").type)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from streamcal.errors import RetryLater
 from streamcal.journal import Journal, JournaledExposure
 from streamcal.records import PairState
 
@@ -35,8 +36,18 @@ class Request:
     values: dict[str, Any]
 
     def remove(self) -> None:
-        """Take it away: it is served."""
-        self.path.unlink(missing_ok=True)
+        """Take it away: it is served.
+
+        Raises
+        ------
+        RetryLater
+            If the folder cannot be written now; serving it again then changes nothing.
+        """
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as exc:
+            msg = f"{self.path}: {exc.strerror}; it stays and is served again"
+            raise RetryLater(msg) from exc
 
 
 def leave(folder: Path, values: dict[str, Any]) -> Path:
@@ -92,11 +103,15 @@ def apply(request: Request, journal: Journal, orphan: Orphan) -> str:
         What was done, for people.
     """
     command = request.values.get("command")
-    if command == "retry":
+    if command == "retry" and all(_is_texts(request.values.get(key, [])) for key in ("pairs", "files")):
         return _retry(request.values, journal)
-    if command == "close-group":
+    if command == "close-group" and _is_texts([request.values.get(key) or "" for key in ("group", "detector")]):
         return _close_group(request.values, journal, orphan)
-    return f"unknown request {command!r}, nothing done"
+    return f"not a request that is known, nothing done: {request.values!r}"
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def _retry(values: dict[str, Any], journal: Journal) -> str:
