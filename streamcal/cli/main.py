@@ -133,6 +133,22 @@ def measure(
 
 
 @app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A FITS file.")],
+    instrument: Annotated[
+        str | None, typer.Option(help="Instrument, by name or path; default: a draft for an unknown camera.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Draw the detectors with their sections (also PDF, SVG).")
+    ] = None,
+) -> None:
+    """Show what streamcal would make of a FITS file, or draft a table for its camera."""
+    from streamcal.cli.inspect import inspect_fits
+
+    raise typer.Exit(inspect_fits(file, instrument, picture))
+
+
+@app.command()
 def tail(
     output: OutputArgument,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on showing rows as they come.")] = False,

@@ -53,7 +53,7 @@ def identify(  # noqa: PLR0913 - a file's identity has three parts
     """
     exposures = []
     for detector in split_detectors(instrument, headers, path):
-        facts = _with_names(instrument.identify, detector.facts)
+        facts = with_names(instrument.identify, detector.facts)
         reason = why_not_flat(instrument.identify, facts)
         if not reason:  # a bias or focus frame may have any geometry, nobody will measure it
             place_amplifiers(instrument, headers, detector)
@@ -75,7 +75,8 @@ def identify(  # noqa: PLR0913 - a file's identity has three parts
     return exposures
 
 
-def _with_names(table: IdentifyTable, facts: Header) -> dict[str, Any]:
+def with_names(table: IdentifyTable, facts: Header) -> dict[str, Any]:
+    """Return facts with ``@FILTER`` and ``@RUN`` among them."""
     names = {"@FILTER": find_first(table.filter, facts), "@RUN": find_first(table.run, facts)}
     return {**facts, **names}
 

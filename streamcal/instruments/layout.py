@@ -111,7 +111,7 @@ def _select_images(geometry: GeometryTable, headers: Sequence[Header]) -> list[i
     images = [
         index
         for index, header in enumerate(headers)
-        if _is_image(header) and pattern.search(as_text(header.get("EXTNAME", "")))
+        if is_image(header) and pattern.search(as_text(header.get("EXTNAME", "")))
     ]
     if geometry.images is not None and len(images) < geometry.images:
         msg = f"has {len(images)} of {geometry.images} image HDUs"
@@ -125,7 +125,8 @@ def _select_images(geometry: GeometryTable, headers: Sequence[Header]) -> list[i
     return images
 
 
-def _is_image(header: Header) -> bool:
+def is_image(header: Header) -> bool:
+    """Tell whether a header is that of an image with pixels: two axes, further ones of length one at most."""
     lengths = [header.get(f"NAXIS{axis}", 0) for axis in range(1, header.get("NAXIS", 0) + 1)]
     plane = len(lengths) >= 2 and min(lengths) > 0 and all(length == 1 for length in lengths[2:])
     return plane and header.get("XTENSION", "IMAGE") == "IMAGE"
