@@ -2,7 +2,7 @@
 
 from streamcal.simulate.camera import DEFAULT_CAMERA, BrighterFatter, Camera, SimulatedAmplifier
 from streamcal.simulate.files import encode_exposure, write_exposure, write_file
-from streamcal.simulate.light import displace_charge, read_out, simulate_flat
+from streamcal.simulate.light import collect_light, displace_charge, read_out, simulate_flat
 from streamcal.simulate.plan import Shot, plan_run, ptc_levels
 from streamcal.simulate.run import TRUTH_NAME, Truth, load_truth, simulate_run
 
@@ -14,6 +14,7 @@ __all__ = [
     "Shot",
     "SimulatedAmplifier",
     "Truth",
+    "collect_light",
     "displace_charge",
     "encode_exposure",
     "load_truth",

@@ -56,11 +56,26 @@ class BrighterFatter:
 
     at lag i along x (serial) and j along y (parallel): Astier et al. 2019 (arXiv:1905.08677), eq. 20 to order
     :math:`\mu^2`. Only nearest neighbours are coupled, and what they gain the centre loses.
+
+    Attributes
+    ----------
+    a10, a01, a11 : float
+        Of the neighbours along x, along y and across the corner.
+    steps : int
+        Portions in which the light of an exposure comes. With one, charge is displaced once, at the end: right to order
+        :math:`\mu^2`. With several, each portion meets borders that the charge before it has moved: right to all
+        orders, but for :math:`1/(2 steps)^2` of the higher ones; b of eq. 20 is then zero. It takes so much longer.
     """
 
     a10: float = 1.0e-7
     a01: float = 3.2e-7
     a11: float = 1.1e-7
+    steps: int = 1
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            msg = f"steps must be at least 1, got {self.steps!r}"
+            raise ValueError(msg)
 
     @property
     def a00(self) -> float:

@@ -38,7 +38,7 @@ def simulate_flat(
     rows = camera.grid[0] * camera.shape[0]
     columns = camera.grid[1] * camera.shape[1]
     light = np.broadcast_to(electrons * gradient_profile(columns, camera.gradient), (rows, columns))
-    charge = displace_charge(rng.poisson(light), camera.brighter_fatter)
+    charge = collect_light(light, camera.brighter_fatter, rng)
     return read_out(camera, charge, rng, quantise=quantise)
 
 
@@ -47,33 +47,65 @@ def gradient_profile(columns: int, gradient: float) -> NDArray[np.float64]:
     return np.linspace(2 / (1 + gradient), 2 * gradient / (1 + gradient), columns)
 
 
-def displace_charge(electrons: NDArray[Any], kernel: BrighterFatter) -> NDArray[np.float64]:
-    r"""Move charge between neighbouring pixels as the brighter-fatter effect does.
-
-    The border between two neighbours moves in proportion to the difference of their charges, which grow from zero
-    during the exposure (hence one half) and wander into the other's share of the light: from pixel x to its neighbour
-    x + k goes
-
-    .. math:: F_k(x) = \frac{a_k}{2}\,(Q_x - Q_{x+k})\,\frac{Q_x + Q_{x+k}}{2} = \frac{a_k}{4}\,(Q_x^2 - Q_{x+k}^2)
-
-    so that small fluctuations q about a mean level become :math:`q' = q + (\mu/2)\, a * q` and their covariances
-    :math:`C = \mu\,[\delta + \mu\,a + (\mu^2/4)\,a * a]`: the model of `BrighterFatter` to leading order. Nothing
-    crosses the edge of the detector.
+def collect_light(light: NDArray[Any], kernel: BrighterFatter, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Expose pixels to light that comes in portions, each displaced by the charge that lies there already.
 
     Parameters
     ----------
-    electrons : (ny, nx) ndarray
-        Charge by the pixel where its photons arrived, in electrons.
+    light : (ny, nx) ndarray
+        Mean number of electrons by pixel.
     kernel : BrighterFatter
-        How far borders move.
+        How far borders move, and the number of portions.
+    rng : Generator
+        Random numbers.
 
     Returns
     -------
     (ny, nx) ndarray of float64
-        Charge by the pixel where it is collected; the sum is that of the input.
+        Charge by the pixel where it is collected, in electrons.
     """
-    charge = electrons.astype(np.float64)
-    square = charge**2
+    portion = light / kernel.steps
+    charge = displace_charge(rng.poisson(portion), kernel)
+    for _ in range(kernel.steps - 1):
+        charge += displace_charge(rng.poisson(portion), kernel, charge)
+    return charge
+
+
+def displace_charge(
+    electrons: NDArray[Any], kernel: BrighterFatter, present: NDArray[Any] | None = None
+) -> NDArray[np.float64]:
+    r"""Move arriving charge between neighbouring pixels as the brighter-fatter effect does.
+
+    The border between two neighbours moves in proportion to the difference of their charges: what is present, and, on
+    average over the time in which it arrives, half of what arrives. So from pixel x to its neighbour x + k goes
+
+    .. math::
+
+        F_k(x) = a_k\,(M_x - M_{x+k})\,\frac{Q_x + Q_{x+k}}{2}, \qquad M = P + \frac{Q}{2}
+
+    of arriving charge Q on present charge P. Without P this is :math:`\frac{a_k}{4}\,(Q_x^2 - Q_{x+k}^2)`: small
+    fluctuations q about a mean level become :math:`q' = q + (\mu/2)\, a * q` and their covariances :math:`C =
+    \mu\,[\delta + \mu\,a + (\mu^2/4)\,a * a]`, the model of `BrighterFatter` to leading order. In many portions
+    they obey :math:`dC/d\mu = \delta + 2\, a * C`, whose solution is eq. 20 with b = 0. Nothing crosses the edge of the
+    detector.
+
+    Parameters
+    ----------
+    electrons : (ny, nx) ndarray
+        Arriving charge by the pixel where its photons arrived, in electrons.
+    kernel : BrighterFatter
+        How far borders move.
+    present : (ny, nx) ndarray, optional
+        Charge that lies there already, in electrons; none by default.
+
+    Returns
+    -------
+    (ny, nx) ndarray of float64
+        Arriving charge by the pixel where it is collected; the sum is that of the input.
+    """
+    arriving = electrons.astype(np.float64)
+    pushing = arriving / 2 if present is None else present + arriving / 2
+    charge = arriving.copy()
     this, following, whole = slice(None, -1), slice(1, None), slice(None)
     for a, source, target in (
         (kernel.a10, (whole, this), (whole, following)),
@@ -81,7 +113,7 @@ def displace_charge(electrons: NDArray[Any], kernel: BrighterFatter) -> NDArray[
         (kernel.a11, (this, this), (following, following)),
         (kernel.a11, (this, following), (following, this)),
     ):
-        moved = a / 4 * (square[source] - square[target])
+        moved = a / 2 * (pushing[source] - pushing[target]) * (arriving[source] + arriving[target])
         charge[source] -= moved
         charge[target] += moved
     return charge
