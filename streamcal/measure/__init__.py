@@ -22,7 +22,6 @@ from streamcal.measure.gain import (
     measure_gain_statistic,
     solve_gain,
 )
-from streamcal.measure.kernels import warm_kernels
 from streamcal.measure.overscan import (
     OVERSCAN_MODELS,
     Overscan,
@@ -32,6 +31,7 @@ from streamcal.measure.overscan import (
 )
 from streamcal.measure.readnoise import read_noise_from_metadata
 from streamcal.measure.statistics import PairSettings, PairStatistics, measure_difference
+from streamcal.measure.warm import warm_kernels
 
 __all__ = [
     "CORRECTIONS",

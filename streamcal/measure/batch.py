@@ -77,10 +77,10 @@ def image_areas_masks_stats(
         If shapes do not fit or the region is not within the image.
     """
     settings = settings or PairSettings()
-    first, second, bits = as_flat_pair(first, second, mask)
+    first, second, planes = as_flat_pair(first, second, mask)
     area = find_region(settings.region, first.shape)
-    first, second, bits = first[area], second[area], None if bits is None else bits[area]
-    good = find_good_pixels(first, second, bits, settings.bad_mask)
+    first, second, planes = first[area], second[area], tuple(plane[area] for plane in planes)
+    good = find_good_pixels(first, second, planes, settings.bad_mask)
     mean_1, mean_2 = (clip_statistics(image[good], settings.n_sigma, settings.n_iter).mean for image in (first, second))
     return ImageAreas(first, second, ~good, mean_1, mean_2)
 

@@ -64,14 +64,14 @@ def measure_pair_statistics(
         If shapes do not fit or the region is not within the image.
     """
     settings = settings or PairSettings()
-    first, second, bits = as_flat_pair(first, second, mask)
+    first, second, planes = as_flat_pair(first, second, mask)
     area = find_region(settings.region, first.shape)
 
     def measure_area(part: tuple[slice, slice], options: PairSettings) -> PairStatistics:
         matched = match_levels(
             first[part],
             second[part],
-            None if bits is None else bits[part],
+            tuple(plane[part] for plane in planes),
             n_sigma=options.n_sigma,
             n_iter=options.n_iter,
             bad_mask=options.bad_mask,

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamcal.measure.kernels import moments_within
+from streamcal.measure.scan import SIGMA_PER_IQR, as_floats, scan_sample
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-SIGMA_PER_IQR = 0.741301  # standard deviation of a Gaussian in units of its interquartile range
 QUANTUM = 1.0  # ADU: the step of an analogue-to-digital converter
 QUANTISED_SIGMA = 0.1  # ADU: a narrower core is that of integers, whose noise the quartiles cannot see
 
@@ -73,14 +72,6 @@ def truncation_factor(n_sigma: float) -> float:
     return 1 / (1 - 2 * n_sigma * density / math.erf(n_sigma / math.sqrt(2)))
 
 
-def quartiles(values: NDArray[np.floating]) -> tuple[float, float, float]:
-    """Return first quartile, median and third quartile of finite values; all NaN when there are none."""
-    if values.size == 0:
-        return math.nan, math.nan, math.nan
-    low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
-    return float(low), float(median), float(high)
-
-
 def clip_statistics(values: ArrayLike, n_sigma: float = 5.5, n_iter: int = 3) -> ClippedStatistics:
     """Mean and variance of values within ``n_sigma`` standard deviations of the mean.
 
@@ -92,7 +83,7 @@ def clip_statistics(values: ArrayLike, n_sigma: float = 5.5, n_iter: int = 3) ->
     Parameters
     ----------
     values : array_like of real numbers
-        In ADU, any shape. Values that are not finite are left out.
+        In ADU, any shape. Values that are not finite are left out. Sums are in float64.
     n_sigma : float
         Half width of the cuts in standard deviations, above 0.
     n_iter : int
@@ -109,20 +100,17 @@ def clip_statistics(values: ArrayLike, n_sigma: float = 5.5, n_iter: int = 3) ->
         If ``n_sigma`` or ``n_iter`` is out of range.
     """
     check_clipping(n_sigma, n_iter)
-    sample = np.ascontiguousarray(values, dtype=np.float64).ravel()
-    finite = np.isfinite(sample)
-    if not finite.all():
-        sample = sample[finite]
-    low, centre, high = quartiles(sample)
+    scan = scan_sample(as_floats(values).ravel(), n_sigma)
+    low, centre, high = scan.quartiles
     sigma, narrowest = SIGMA_PER_IQR * (high - low), 0.0
     if sigma < QUANTISED_SIGMA:
-        variance = moments_within(sample, centre, math.inf)[2]
+        variance = scan.moments_within(centre, math.inf)[2]
         sigma, narrowest = math.sqrt(variance), QUANTUM
     n, mean, variance = 0, centre, math.nan
     next_half_width = max(narrowest, n_sigma * sigma)  # in this order NaN gives way
     for _ in range(n_iter):
         half_width = next_half_width
-        n, mean, variance = moments_within(sample, mean, half_width)
+        n, mean, variance = scan.moments_within(mean, half_width)
         next_half_width = max(narrowest, n_sigma * math.sqrt(variance))
     return ClippedStatistics(
         mean=mean, variance=variance, n_values=n, half_width=half_width, next_half_width=next_half_width

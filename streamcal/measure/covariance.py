@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamcal.measure.kernels import hole_losses, lag_products
+from streamcal.measure.kernels import frame_image, framed_shape, lag_products, sum_around_holes
+from streamcal.measure.scan import as_floats
+from streamcal.measure.scratch import borrow_array
+from streamcal.measure.sums import sum_rows
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -14,7 +17,6 @@ if TYPE_CHECKING:
     from streamcal.measure.flatpair import Difference
 
     Lags = NDArray[np.float64]
-    Index = int | NDArray[np.intp]
 
 DRIFT_DISTANCE = 5  # pixels; brighter-fatter covariances are below 1e-4 of the variance from here on
 DRIFT_FRACTION = 0.0003  # of the variance, at long lags; the gain is biased by as much
@@ -45,40 +47,80 @@ def lag_covariances(image: ArrayLike, used: ArrayLike, max_lag: int) -> tuple[La
     n_pixels : (max_lag, max_lag) ndarray of int64
         Number of pixel pairs; where two lags are averaged, the sum of both.
     """
-    used = np.asarray(used, dtype=np.bool_)
-    image = np.asarray(image, dtype=np.float64)
-    level = image[used].mean() if used.any() else 0.0
-    values = np.where(used, image - level, 0.0)  # the covariance does not depend on the level, its rounding does
-    base_pixels, partner_pixels, area = _rectangle_sums(used, max_lag)
-    base, partner, _ = _rectangle_sums(values, max_lag)
-    rows, columns = np.nonzero(~used)
-    base_loss, partner_loss, both_holes = hole_losses(values, used, rows, columns, max_lag)
-    n_pixels = np.rint(base_pixels + partner_pixels).astype(np.int64) - area + both_holes
+    used = np.ascontiguousarray(used, dtype=np.bool_)
+    image = as_floats(image)
+    level = float(image.mean(dtype=np.float64, where=used)) if used.any() else 0.0
+    return _sum_lags(image, used, level, max_lag)
+
+
+def _sum_lags(
+    image: NDArray[Any], used: NDArray[np.bool_], level: float, max_lag: int
+) -> tuple[Lags, NDArray[np.int64]]:
+    """Do what `lag_covariances` says; they do not depend on the level that is subtracted, their rounding does."""
+    ny, nx = image.shape
+    framed = borrow_array("framed", framed_shape(image.shape, max_lag), image.dtype)
+    row_sums, row_counts = frame_image(image, used, level, framed)
+    n_pixels = np.multiply.outer(_remaining(nx, max_lag), _remaining(ny, max_lag))
+    n_pixels = np.stack([n_pixels, n_pixels])
+    base, partner = _trimmed_sums(framed[max_lag : max_lag + ny, max_lag : max_lag + nx], row_sums, max_lag)
+    if (row_counts < nx).any():
+        base_pixels, partner_pixels = _trimmed_sums(used, row_counts, max_lag)
+        base_loss, partner_loss, both_holes = _hole_losses(framed, used, max_lag)
+        n_pixels = base_pixels + partner_pixels - n_pixels + both_holes
+        base, partner = base - base_loss, partner - partner_loss
     with np.errstate(divide="ignore", invalid="ignore"):
-        covariance = lag_products(values, max_lag) / n_pixels
-        covariance -= (base - base_loss) / n_pixels * ((partner - partner_loss) / n_pixels)
+        covariance = lag_products(framed, max_lag) / n_pixels
+        covariance -= base / n_pixels * (partner / n_pixels)
     return _fold(covariance, n_pixels)
 
 
-def _rectangle_sums(image: NDArray[Any], max_lag: int) -> tuple[Lags, Lags, NDArray[np.int64]]:
-    """Sum an image over the pixels that have a partner, and over the partners, at each lag; and count them.
+def _hole_losses(framed: NDArray[Any], used: NDArray[np.bool_], max_lag: int) -> tuple[Lags, Lags, NDArray[np.int64]]:
+    """Sum the pixels whose partner is a hole, and the partners whose base is one, and count the pairs of holes."""
+    ny, nx = used.shape
+    is_hole = np.zeros(framed.shape, np.uint8)
+    np.logical_not(used, out=is_hole[max_lag : max_lag + ny, max_lag : max_lag + nx].view(np.bool_))
+    pixels, holes = sum_around_holes(framed, is_hole, used)
+    forward, backward = slice(max_lag, 2 * max_lag), slice(max_lag, 0, -1)  # from distance 0 on, to either side
 
-    Both are rectangles, the image without a margin, so four values of its integral give the sum. Indices as in
-    `lag_products`.
+    def at_lags(around: NDArray[Any], rows: tuple[slice, slice], columns: slice) -> NDArray[Any]:
+        return np.stack([around[side, columns].T for side in rows])
+
+    return (
+        at_lags(pixels, (backward, forward), backward),
+        at_lags(pixels, (forward, backward), forward),
+        at_lags(holes, (forward, backward), forward),
+    )
+
+
+def _remaining(length: int, max_lag: int) -> NDArray[np.int64]:
+    return np.maximum(length - np.arange(max_lag), 0)
+
+
+def _trimmed_sums(image: NDArray[Any], row_sums: NDArray[Any], max_lag: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Sum an image over the pixels that would have a partner without holes, and over the partners, at each lag.
+
+    Both are the image without a margin: indices as in `lag_products`. Integers stay integers.
     """
-    ny, nx = image.shape
-    integral = np.zeros((ny + 1, nx + 1))
-    integral[1:, 1:] = image.cumsum(axis=0, dtype=np.float64).cumsum(axis=1)
-    i = np.minimum(np.arange(max_lag), nx)[:, np.newaxis]
-    j = np.minimum(np.arange(max_lag), ny)[np.newaxis, :]
+    left = row_sums - _margin_sums(image[:, ::-1].T, max_lag)  # [i, y]: row y without its last i pixels
+    right = row_sums - _margin_sums(image.T, max_lag)  # and without its first
 
-    def total(y0: Index, y1: Index, x0: Index, x1: Index) -> Lags:
-        box: Lags = integral[y1, x1] - integral[y0, x1] - integral[y1, x0] + integral[y0, x0]
-        return box
+    def without_rows(rows: NDArray[Any]) -> NDArray[Any]:
+        margins: NDArray[Any] = rows.sum(axis=1)[:, np.newaxis] - _margin_sums(rows.T, max_lag).T
+        return margins
 
-    base = np.stack([total(0, ny - j, 0, nx - i), total(j, ny, 0, nx - i)])
-    partner = np.stack([total(j, ny, i, nx), total(0, ny - j, i, nx)])
-    return base, partner, (ny - j) * (nx - i)
+    base = np.stack([without_rows(left[:, ::-1]), without_rows(left)])
+    partner = np.stack([without_rows(right), without_rows(right[:, ::-1])])
+    return base, partner
+
+
+def _margin_sums(values: NDArray[Any], max_lag: int) -> NDArray[Any]:
+    """Sum the first k rows, for each k below ``max_lag``."""
+    exact = np.float64 if values.dtype.kind == "f" else np.int64
+    sums = np.zeros((max_lag, values.shape[1]), exact)
+    margin = values[: max_lag - 1].cumsum(axis=0, dtype=exact)
+    sums[1 : 1 + len(margin)] = margin
+    sums[1 + len(margin) :] = sums[len(margin)]
+    return sums
 
 
 def _fold(covariance: Lags, n_pixels: NDArray[np.int64]) -> tuple[Lags, NDArray[np.int64]]:
@@ -110,7 +152,7 @@ def measure_covariances(difference: Difference, max_lag: int) -> tuple[Lags, Lag
     n_pixels : (max_lag, max_lag) ndarray of int64
         Pixel pairs at each lag.
     """
-    covariance, n_pixels = lag_covariances(difference.difference, difference.used, max_lag)
+    covariance, n_pixels = _sum_lags(difference.difference, difference.used, difference.offset, max_lag)
     factor = np.full(covariance.shape, difference.truncation**2 / 2)
     factor[0, 0] = difference.truncation / 2
     with np.errstate(divide="ignore"):
@@ -134,8 +176,7 @@ def row_mean_variance(difference: Difference) -> float:
     float
         Unbiased (n - 1), ADU^2, over all rows that have a used pixel; NaN for fewer than two.
     """
-    counts = difference.used.sum(axis=1)
-    sums = np.where(difference.used, difference.difference, 0.0).sum(axis=1)
+    sums, counts = sum_rows(difference.difference, difference.used)
     means = sums[counts > 0] / counts[counts > 0]
     return float(means.var(ddof=1)) if means.size > 1 else float("nan")
 

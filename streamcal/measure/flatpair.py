@@ -10,10 +10,13 @@ import numpy as np
 
 from streamcal.flags import MaskBit, RowFlag
 from streamcal.measure.clipping import clip_statistics, truncation_factor
+from streamcal.measure.scan import as_floats
+from streamcal.measure.sums import mark_used, subtract_matched
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+Planes: TypeAlias = "tuple[NDArray[Any], ...]"
 MaskLike: TypeAlias = "ArrayLike | tuple[ArrayLike | None, ArrayLike | None] | None"
 
 DEFAULT_BAD_MASK = int(MaskBit.BAD | MaskBit.SAT | MaskBit.SUSPECT | MaskBit.NO_DATA | MaskBit.NONFINITE)
@@ -23,9 +26,12 @@ DEFAULT_BAD_MASK = int(MaskBit.BAD | MaskBit.SAT | MaskBit.SUSPECT | MaskBit.NO_
 class Difference:
     """The level-matched difference of two flats, ``D = (mean_2 I1 - mean_1 I2) / mean``, and where it may be used."""
 
-    difference: NDArray[np.float64]  # (ny, nx), ADU; NaN where a pixel is masked or not finite
-    total: NDArray[np.float64]  # (ny, nx), I1 + I2, ADU; NaN likewise
-    used: NDArray[np.bool_]  # (ny, nx): good in both flats, and the difference survives the clipping
+    difference: NDArray[Any]  # (ny, nx), ADU; NaN where a pixel is not good; float32, of wider flats float64
+    first: NDArray[Any]  # (ny, nx) of the same type: the flats as they are, ADU
+    second: NDArray[Any]
+    good: NDArray[np.bool_]  # (ny, nx): neither masked nor non-finite in either flat
+    used: NDArray[np.bool_]  # (ny, nx): good, and the difference survives the clipping
+    offset: float  # mean of D over the used pixels, ADU; near zero
     mean_1: float  # clipped mean of the first flat over the good pixels, ADU; NaN when there are none
     mean_2: float  # the same of the second
     mean_used: float  # mean of both flats over the used pixels, ADU
@@ -51,15 +57,15 @@ class Difference:
         return self.n_selected - self.n_masked
 
     @property
-    def good(self) -> NDArray[np.bool_]:
-        """The pixels neither masked nor non-finite, before the clipping, (ny, nx)."""
-        return np.isfinite(self.total)
+    def total(self) -> NDArray[np.float64]:
+        """I1 + I2, (ny, nx), ADU; NaN where a pixel is not good. Made anew each time."""
+        return np.where(self.good, self.first.astype(np.float64) + self.second, np.nan)
 
 
 def as_flat_pair(
     first: ArrayLike, second: ArrayLike, mask: MaskLike = None
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
-    """Check two flats and unite their masks, without copying or changing them.
+) -> tuple[NDArray[Any], NDArray[Any], Planes]:
+    """Check two flats and their masks, without copying or changing them.
 
     Parameters
     ----------
@@ -71,8 +77,8 @@ def as_flat_pair(
     Returns
     -------
     first, second : (ny, nx) ndarray
-    mask : (ny, nx) ndarray of int or bool, or None
-        The union of the masks.
+    planes : tuple of (ny, nx) ndarray of int or bool
+        The masks there are.
 
     Raises
     ------
@@ -86,7 +92,8 @@ def as_flat_pair(
     if second.shape != first.shape:
         msg = f"first and second must have one shape, got {first.shape} and {second.shape}"
         raise ValueError(msg)
-    planes = [np.asarray(plane) for plane in (mask if isinstance(mask, tuple) else (mask,)) if plane is not None]
+    masks = mask if isinstance(mask, tuple) else (mask,)
+    planes = tuple(np.asarray(plane) for plane in masks if plane is not None)
     for plane in planes:
         if plane.shape != first.shape:
             msg = f"mask must have the shape of the images, got {plane.shape} and {first.shape}"
@@ -94,29 +101,27 @@ def as_flat_pair(
         if plane.dtype.kind not in "biu":
             msg = f"mask must hold integers or booleans, got {plane.dtype}"
             raise ValueError(msg)
-    if not planes:
-        return first, second, None
-    union = planes[0]
-    for plane in planes[1:]:
-        union = union | plane
-    return first, second, union
+    return first, second, planes
 
 
-def find_good_pixels(
-    first: NDArray[Any], second: NDArray[Any], mask: NDArray[Any] | None, bad_mask: int
-) -> NDArray[np.bool_]:
-    """Return which pixels are finite in both images and have no bad bit in their mask."""
-    good: NDArray[np.bool_] = np.isfinite(first) & np.isfinite(second)
-    if mask is not None:
-        good &= mask.astype(np.int64) & int(bad_mask) == 0
-    return good
+def find_good_pixels(first: NDArray[Any], second: NDArray[Any], planes: Planes, bad_mask: int) -> NDArray[np.bool_]:
+    """Return which pixels are finite in both images and have no bad bit in a mask."""
+    return _judge_pixels(first, second, planes, bad_mask)[0]
 
 
-def _has_nonfinite(first: NDArray[Any], second: NDArray[Any], mask: NDArray[Any] | None) -> bool:
-    """Tell whether a pixel is not finite, or was not before an earlier stage masked and replaced it."""
-    if mask is not None and mask.dtype.kind != "b" and np.any(mask & int(MaskBit.NONFINITE)):
-        return True
-    return not (np.isfinite(first).all() and np.isfinite(second).all())
+def _judge_pixels(
+    first: NDArray[Any], second: NDArray[Any], planes: Planes, bad_mask: int
+) -> tuple[NDArray[np.bool_], RowFlag]:
+    """Return the good pixels, and flag if one is not finite, or was not before an earlier stage replaced it."""
+    good: NDArray[np.bool_] = np.isfinite(first)
+    good &= np.isfinite(second)
+    is_finite = bool(good.all())
+    for plane in planes:
+        bits = int(np.bitwise_or.reduce(plane, axis=None))  # of a mask of booleans, True is the lowest bit
+        is_finite &= plane.dtype.kind == "b" or not bits & MaskBit.NONFINITE
+        if bits & bad_mask:
+            good &= plane.astype(np.int64, copy=False) & bad_mask == 0
+    return good, RowFlag(0) if is_finite else RowFlag.NONFINITE_PIXELS
 
 
 def match_levels(  # noqa: PLR0913 - two flats, their mask, and three options of the clipping
@@ -157,33 +162,49 @@ def match_levels(  # noqa: PLR0913 - two flats, their mask, and three options of
     ValueError
         If shapes or options do not fit.
     """
-    first, second, bits = as_flat_pair(first, second, mask)
-    good = find_good_pixels(first, second, bits, bad_mask)
-    flags = RowFlag.NONFINITE_PIXELS if _has_nonfinite(first, second, bits) else RowFlag(0)
-    # Differences of unsigned integers wrap around, those of float32 lose digits: everything is float64 from here.
-    values_1, values_2 = first[good].astype(np.float64), second[good].astype(np.float64)
-    mean_1 = clip_statistics(values_1, n_sigma, n_iter).mean
-    mean_2 = clip_statistics(values_2, n_sigma, n_iter).mean
+    one, two, planes = as_flat_pair(first, second, mask)
+    one, two = _as_floats(one, two)
+    good, flags = _judge_pixels(one, two, planes, int(bad_mask))
+    n_good = int(np.count_nonzero(good))
+    known = (one, two) if n_good == good.size else (_blank(one, good), _blank(two, good))
+    mean_1, mean_2 = (clip_statistics(image, n_sigma, n_iter).mean for image in known)
     if mean_1 <= 0 or mean_2 <= 0:
         flags |= RowFlag.NONPOSITIVE_MEAN
     scale = 2 / (mean_1 + mean_2) if mean_1 > 0 and mean_2 > 0 else math.nan
-    difference, total = np.full(good.shape, np.nan), np.full(good.shape, np.nan)
-    values = mean_2 * scale * values_1 - mean_1 * scale * values_2
-    difference[good], total[good] = values, values_1 + values_2
-    clipped = clip_statistics(values, n_sigma, n_iter)
-    used = clipped.within(difference)
+    difference, used = np.empty_like(one), np.empty(one.shape, np.bool_)
+    # In float64, rounded once: the terms are much larger than what remains of them.
+    subtract_matched(known[0].ravel(), known[1].ravel(), (mean_2 * scale, mean_1 * scale), difference.ravel())
+    clipped = clip_statistics(difference, n_sigma, n_iter)
+    cut = clipped.mean, clipped.next_half_width
+    n_used, total, offset = mark_used(difference.ravel(), one.ravel(), two.ravel(), cut, used.ravel())
     truncation = truncation_factor(n_sigma)
-    n_used = int(np.count_nonzero(used))
     return Difference(
         difference=difference,
-        total=total,
+        first=one,
+        second=two,
+        good=good,
         used=used,
+        offset=offset / n_used if n_used else math.nan,
         mean_1=mean_1,
         mean_2=mean_2,
-        mean_used=float(total[used].mean()) / 2 if n_used else math.nan,
+        mean_used=total / n_used / 2 if n_used else math.nan,
         variance=clipped.variance * truncation / 2,
         truncation=truncation,
-        n_masked=good.size - values.size,
-        n_clipped=values.size - n_used,
+        n_masked=good.size - n_good,
+        n_clipped=n_good - n_used,
         flags=flags,
     )
+
+
+def _blank(image: NDArray[Any], good: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return a copy with NaN in the pixels that are not good."""
+    blanked = image.copy()
+    blanked[~good] = np.nan
+    return blanked
+
+
+def _as_floats(first: NDArray[Any], second: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return both images contiguous and of one type: float32 if it holds both, else float64."""
+    first, second = as_floats(first), as_floats(second)
+    dtype = np.result_type(first, second)
+    return first.astype(dtype, copy=False), second.astype(dtype, copy=False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from streamcal.flags import RowFlag
+from streamcal.measure.sums import gain_sums
 
 if TYPE_CHECKING:
     from streamcal.measure.flatpair import Difference
@@ -58,31 +59,27 @@ def measure_gain_statistic(difference: Difference, level_match: bool = True) -> 
         Pixels with S <= 0 are left out; if they are more than 1 %, the value is NaN.
     """
     chosen = difference.used if level_match else difference.good
-    total, delta = difference.total[chosen], difference.difference[chosen]
-    if not level_match:
-        delta = delta + total * (difference.mean_1 / difference.mean - 1)  # back to I1 - I2
-    positive = total > 0
-    n_pixels = int(np.count_nonzero(positive))
-    n_nonpositive = total.size - n_pixels
-    if n_pixels < 2 or n_nonpositive > MAX_NONPOSITIVE_FRACTION * total.size:
+    slope = 0.0 if level_match else difference.mean_1 / difference.mean - 1  # D + slope S is I1 - I2
+    n_chosen, n_pixels, sums = gain_sums(
+        difference.difference.ravel(), difference.first.ravel(), difference.second.ravel(), chosen.ravel(), slope
+    )
+    nan, n_nonpositive = math.nan, n_chosen - n_pixels
+    if n_pixels < 2 or n_nonpositive > MAX_NONPOSITIVE_FRACTION * n_chosen:
         return GainStatistic(
-            value=math.nan,
-            scatter=math.nan,
-            inverse_sum=math.nan,
-            inverse_square_sum=math.nan,
+            value=nan,
+            scatter=nan,
+            inverse_sum=nan,
+            inverse_square_sum=nan,
             n_pixels=n_pixels,
             n_nonpositive=n_nonpositive,
         )
-    if n_nonpositive:
-        total, delta = total[positive], delta[positive]
     factor = difference.truncation if level_match else 1.0
-    ratio = delta**2 / total
-    inverse = 1 / total
+    ratio, square, inverse, inverse_square = (sums / n_pixels).tolist()
     return GainStatistic(
-        value=factor * float(ratio.mean()),
-        scatter=factor**2 * float(ratio.var(ddof=1)),
-        inverse_sum=float(inverse.mean()),
-        inverse_square_sum=float(np.mean(inverse**2)),
+        value=factor * ratio,
+        scatter=factor**2 * (square - ratio**2) * n_pixels / (n_pixels - 1),
+        inverse_sum=inverse,
+        inverse_square_sum=inverse_square,
         n_pixels=n_pixels,
         n_nonpositive=n_nonpositive,
     )

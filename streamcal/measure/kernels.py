@@ -1,64 +1,41 @@
-"""Compiled loops: what numpy cannot do in one pass over the pixels.
+"""Compiled sums over pairs of pixels: the products at each lag, and what holes in the mask take away.
 
-No kernel uses ``fastmath``: it may assume that there are no NaN, and its sums depend on the machine. Accumulation is
-in float64, by rows and then over rows.
+Plain versions of all of them stand in the tests beside them.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numba
 import numpy as np
+
+from streamcal.measure.compiled import compile_sum
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
-@numba.njit(nogil=True, cache=True)
-def moments_within(values: NDArray[np.float64], centre: float, half_width: float) -> tuple[int, float, float]:
-    """Count, mean and variance of the values within an inclusive cut about a centre.
-
-    Parameters
-    ----------
-    values : (n,) ndarray of float64
-        NaN lies outside every cut.
-    centre, half_width : float
-        The cut, ``abs(value - centre) <= half_width``.
-
-    Returns
-    -------
-    n : int
-    mean : float
-        NaN when no value lies within.
-    variance : float
-        Unbiased (n - 1); NaN for fewer than two values.
-    """
-    n = 0
-    total = 0.0
-    squares = 0.0
-    for value in values:
-        offset = value - centre  # sums about the centre do not cancel
-        if abs(offset) <= half_width:
-            n += 1
-            total += offset
-            squares += offset * offset
-    if n == 0:
-        return n, np.nan, np.nan
-    mean = total / n
-    if n == 1:
-        return n, centre + mean, np.nan
-    return n, centre + mean, max(0.0, (squares - total * mean) / (n - 1))
+ROWS = 4  # base rows that `_dot_rows` takes at once
+LAGS = 10  # and lags along y; the names in it are written out for these numbers
 
 
-@numba.njit(nogil=True, cache=True)
-def lag_products(values: NDArray[np.float64], max_lag: int) -> NDArray[np.float64]:
+def framed_shape(shape: tuple[int, ...], max_lag: int) -> tuple[int, int]:
+    """Return the shape of an image in a frame of zeros, wide enough that no loop need test for the edges."""
+    ny, nx = shape
+    below = -(-max_lag // LAGS) * LAGS + ROWS
+    return max_lag + -(-ny // ROWS) * ROWS + below, nx + 2 * max_lag
+
+
+@compile_sum
+def lag_products(framed: NDArray[np.floating], max_lag: int) -> NDArray[np.float64]:
     """Sum the products of each pixel with its neighbour at each lag.
 
+    Every vector of pixels that is loaded serves several lags, and the sums stay in registers: those of four rows in
+    the array's own type, all others in float64.
+
     Parameters
     ----------
-    values : (ny, nx) ndarray of float64
-        Pixels, 0 where a pixel is not used.
+    framed : ndarray of float32 or float64
+        From `frame_image`.
     max_lag : int
         Number of lags along each axis, 0 included.
 
@@ -67,80 +44,135 @@ def lag_products(values: NDArray[np.float64], max_lag: int) -> NDArray[np.float6
     (2, max_lag, max_lag) ndarray of float64
         Element ``[0, i, j]``: pixels (y, x) and (y + j, x + i); ``[1, i, j]``: pixels (y + j, x) and (y, x + i).
     """
-    ny, nx = values.shape
-    products = np.zeros((2, max_lag, max_lag))
+    height = -(-max_lag // LAGS) * LAGS
+    products = np.zeros((2, max_lag, height))
+    left, nx = max_lag, framed.shape[1] - 2 * max_lag
+    for y in range(max_lag, framed.shape[0] - height - ROWS, ROWS):
+        near = framed[y : y + ROWS]
+        for j in range(0, height, LAGS):
+            far = framed[y + j : y + j + ROWS + LAGS - 1]
+            _dot_rows(near, far, (left, left, nx), products[0, 0, j : j + LAGS])
+            for i in range(1, max_lag):
+                _dot_rows(near, far, (left, left + i, nx), products[0, i, j : j + LAGS])
+                _dot_rows(near, far, (left + i, left, nx), products[1, i, j : j + LAGS])
+    products[1, 0] = products[0, 0]
+    return products[:, :, :max_lag].copy()
+
+
+@compile_sum
+def _dot_rows(
+    near: NDArray[np.floating], far: NDArray[np.floating], columns: tuple[int, int, int], sums: NDArray[np.float64]
+) -> None:
+    """Add to ``sums[k]`` the products of rows r of ``near`` with rows r + k of ``far``, from columns of each on."""
+    i, j, nx = columns
+    n0, n1, n2, n3 = near[0, i:], near[1, i:], near[2, i:], near[3, i:]
+    f0, f1, f2, f3, f4 = far[0, j:], far[1, j:], far[2, j:], far[3, j:], far[4, j:]
+    f5, f6, f7, f8, f9 = far[5, j:], far[6, j:], far[7, j:], far[8, j:], far[9, j:]
+    f10, f11, f12 = far[10, j:], far[11, j:], far[12, j:]
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = s9 = near.dtype.type(0)
+    for x in range(nx):
+        a, b, c, d = n0[x], n1[x], n2[x], n3[x]
+        s0 += a * f0[x] + b * f1[x] + c * f2[x] + d * f3[x]
+        s1 += a * f1[x] + b * f2[x] + c * f3[x] + d * f4[x]
+        s2 += a * f2[x] + b * f3[x] + c * f4[x] + d * f5[x]
+        s3 += a * f3[x] + b * f4[x] + c * f5[x] + d * f6[x]
+        s4 += a * f4[x] + b * f5[x] + c * f6[x] + d * f7[x]
+        s5 += a * f5[x] + b * f6[x] + c * f7[x] + d * f8[x]
+        s6 += a * f6[x] + b * f7[x] + c * f8[x] + d * f9[x]
+        s7 += a * f7[x] + b * f8[x] + c * f9[x] + d * f10[x]
+        s8 += a * f8[x] + b * f9[x] + c * f10[x] + d * f11[x]
+        s9 += a * f9[x] + b * f10[x] + c * f11[x] + d * f12[x]
+    sums[0] += s0
+    sums[1] += s1
+    sums[2] += s2
+    sums[3] += s3
+    sums[4] += s4
+    sums[5] += s5
+    sums[6] += s6
+    sums[7] += s7
+    sums[8] += s8
+    sums[9] += s9
+
+
+@compile_sum
+def frame_image(
+    image: NDArray[np.floating], used: NDArray[np.bool_], level: float, framed: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Copy the used pixels of an image, less a level, into a frame of zeros; sum and count its rows.
+
+    Parameters
+    ----------
+    image : (ny, nx) ndarray of float32 or float64
+        What is not used may be anything, NaN included.
+    used : (ny, nx) ndarray of bool
+        The pixels to use.
+    level : float
+        Subtracted.
+    framed : ndarray of the type of ``image``
+        Of `framed_shape`; filled.
+
+    Returns
+    -------
+    sums : (ny,) ndarray of float64
+        Of the pixels that were copied, less the level.
+    counts : (ny,) ndarray of int64
+    """
+    ny, nx = image.shape
+    frame = (framed.shape[1] - nx) // 2
+    framed[:frame] = 0
+    framed[frame + ny :] = 0
+    framed[:, :frame] = 0
+    framed[:, frame + nx :] = 0
+    sums = np.zeros(ny)
+    counts = np.zeros(ny, np.int64)
     for y in range(ny):
-        near = values[y]
-        for j in range(min(max_lag, ny - y)):
-            far = values[y + j]
-            for i in range(min(max_lag, nx)):
-                rising = 0.0
-                falling = 0.0
-                for x in range(nx - i):
-                    rising += near[x] * far[x + i]
-                    falling += far[x] * near[x + i]
-                products[0, i, j] += rising
-                products[1, i, j] += falling
-    return products
+        row, good, target = image[y], used[y], framed[y + frame, frame:]
+        total = 0.0
+        n = 0
+        for x in range(nx):
+            value = row[x] - level if good[x] else 0.0
+            target[x] = value
+            total += value
+            n += good[x]
+        sums[y] = total
+        counts[y] = n
+    return sums, counts
 
 
-@numba.njit(nogil=True, cache=True)
-def hole_losses(
-    values: NDArray[np.float64],
-    used: NDArray[np.bool_],
-    rows: NDArray[np.int64],
-    columns: NDArray[np.int64],
-    max_lag: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Sum the pixels whose neighbour at each lag is a hole.
+@compile_sum
+def sum_around_holes(
+    framed: NDArray[np.floating], is_hole: NDArray[np.uint8], used: NDArray[np.bool_]
+) -> tuple[NDArray[np.floating], NDArray[np.int32]]:
+    """Sum what surrounds the holes of an image: at each distance the pixels, and the number of other holes.
 
     The cost goes with the number of holes, not of pixels: most masks are nearly empty.
 
     Parameters
     ----------
-    values : (ny, nx) ndarray of float64
-        Pixels, 0 where a pixel is not used.
+    framed : ndarray of float32 or float64
+        From `frame_image`, with a frame of ``max_lag``.
+    is_hole : ndarray of uint8
+        Of the same shape: 1 at a hole, 0 elsewhere and in the frame.
     used : (ny, nx) ndarray of bool
         False at a hole.
-    rows, columns : (n,) ndarray of int64
-        Where the holes are.
-    max_lag : int
-        Number of lags along each axis, 0 included.
 
     Returns
     -------
-    base, partner : (2, max_lag, max_lag) ndarray of float64
-        Sum of the base pixels whose partner is a hole, and of the partners whose base is one.
-    both : (2, max_lag, max_lag) ndarray of int64
-        Number of pairs of holes.
+    pixels : (2 max_lag + 1, 2 max_lag + 1) ndarray of the type of ``framed``
+        Element ``[max_lag + dy, max_lag + dx]``: sum of the pixels that lie (dy, dx) from a hole.
+    holes : ndarray of int32
+        Of the same shape: pairs of holes.
     """
-    ny, nx = values.shape
-    base = np.zeros((2, max_lag, max_lag))
-    partner = np.zeros((2, max_lag, max_lag))
-    both = np.zeros((2, max_lag, max_lag), np.int64)
-    for hole in range(rows.size):
-        for sign in range(2):
-            for i in range(max_lag):
-                for j in range(max_lag):
-                    dy = j if sign == 0 else -j
-                    y, x = rows[hole] - dy, columns[hole] - i
-                    if 0 <= y < ny and x >= 0:
-                        base[sign, i, j] += values[y, x]
-                    y, x = rows[hole] + dy, columns[hole] + i
-                    if 0 <= y < ny and x < nx:
-                        partner[sign, i, j] += values[y, x]
-                        both[sign, i, j] += not used[y, x]
-    return base, partner, both
-
-
-def warm_kernels() -> None:
-    """Compile, or load from the cache, every kernel for the types it is used with.
-
-    A process that calls this before its first pair does not pause on that pair.
-    """
-    image = np.ones((3, 4))
-    used = np.ones((3, 4), dtype=np.bool_)
-    holes = np.array([1], dtype=np.int64)
-    moments_within(image.ravel(), 1.0, 1.0)
-    lag_products(image, 2)
-    hole_losses(image, used, holes, holes, 2)
+    ny, nx = used.shape
+    side = framed.shape[1] - nx + 1
+    pixels = np.zeros((side, side), framed.dtype)
+    holes = np.zeros((side, side), np.int32)
+    for y in range(ny):
+        for x in range(nx):
+            if used[y, x]:
+                continue
+            for dy in range(side):
+                for dx in range(side):
+                    pixels[dy, dx] += framed[y + dy, x + dx]
+                    holes[dy, dx] += is_hole[y + dy, x + dx]
+    return pixels, holes

@@ -1,28 +1,117 @@
-"""The compiled kernels as such."""
+"""The compiled kernels as such, each beside a plain reference."""
 
 import numpy as np
+import pytest
 
-from streamcal.measure import kernels, measure_amplifier, warm_kernels
+from streamcal.measure import kernels, measure_amplifier, scan, sums, warm_kernels
+
+KERNELS = [
+    kernels.frame_image,
+    kernels.lag_products,
+    kernels.sum_around_holes,
+    scan.moments_within,
+    scan.scan_values,
+    sums.subtract_matched,
+    sums.mark_used,
+    sums.gain_sums,
+    sums.fourth_moment,
+    sums.sum_rows,
+]
 
 
-def test_warm_kernels_leaves_nothing_to_compile():
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint16])
+def test_warm_kernels_leaves_nothing_to_compile(dtype):
     """After warm_kernels a measurement, with holes, compiles no further signature."""
     warm_kernels()
-    compiled = [kernels.moments_within, kernels.lag_products, kernels.hole_losses]
-    before = [list(kernel.signatures) for kernel in compiled]
+    before = [list(kernel.signatures) for kernel in KERNELS]
     assert all(before)
-    first, second = np.random.default_rng(0).normal(100, 10, (2, 110, 100)).astype(np.float32)
-    measure_amplifier(first, second, np.eye(110, 100, dtype=np.uint32), 3.0)
-    assert [list(kernel.signatures) for kernel in compiled] == before
+    first, second = np.random.default_rng(0).normal(100, 10, (2, 210, 200)).astype(dtype)
+    measure_amplifier(first, second, np.eye(210, 200, dtype=np.uint32), 3.0)
+    assert [list(kernel.signatures) for kernel in KERNELS] == before
+
+
+def framed_image(shape, max_lag, *, dtype=np.float64, seed=0, holes=0.0):
+    """Random pixels, which of them are used, and both in their frame as the kernels want them."""
+    rng = np.random.default_rng(seed)
+    image, used = rng.normal(size=shape).astype(dtype), rng.random(shape) >= holes
+    framed = np.zeros(kernels.framed_shape(shape, max_lag), dtype)
+    row_sums, row_counts = kernels.frame_image(image, used, 0.0, framed)
+    return np.where(used, image, 0), used, framed, (row_sums, row_counts)
+
+
+@pytest.mark.parametrize("max_lag", [1, 3, 5, 7, 10])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 40), (8, 5), (21, 33)])
+def test_lag_products_are_sums_of_products(shape, max_lag):
+    """At every lag, rising and falling, also where it is longer than the image."""
+    values, _, framed, _ = framed_image(shape, max_lag)
+    ny, nx = shape
+    expected = np.zeros((2, max_lag, max_lag))
+    for i, j in np.ndindex(min(max_lag, nx), min(max_lag, ny)):
+        expected[0, i, j] = np.sum(values[: ny - j, : nx - i] * values[j:, i:])
+        expected[1, i, j] = np.sum(values[j:, : nx - i] * values[: ny - j, i:])
+    np.testing.assert_allclose(kernels.lag_products(framed, max_lag), expected, rtol=0, atol=1e-12)
+
+
+def test_frame_image_copies_what_is_used():
+    """Used pixels less the level lie in the middle, all else is zero; rows are summed and counted."""
+    image = np.array([[1.0, np.nan, 3.0], [4.0, 5.0, 6.0]])
+    used = np.array([[True, False, True], [False, False, True]])
+    framed = np.zeros(kernels.framed_shape(image.shape, 2))
+    row_sums, counts = kernels.frame_image(image, used, 1.0, framed)
+    assert framed[2:4, 2:5].tolist() == [[0, 0, 2], [0, 0, 5]]
+    assert np.count_nonzero(framed) == 2
+    assert (row_sums.tolist(), counts.tolist()) == ([2, 5], [2, 1])
+
+
+def test_what_surrounds_holes_is_summed_by_distance():
+    """Every hole adds the pixels and the holes around it, as far as the frame is wide."""
+    max_lag, shape = 3, (9, 11)
+    values, used, framed, _ = framed_image(shape, max_lag, holes=0.2)
+    is_hole = np.zeros(framed.shape, np.uint8)
+    is_hole[3:12, 3:14] = ~used
+    pixels, holes = kernels.sum_around_holes(framed, is_hole, used)
+    for dy, dx in np.ndindex(7, 7):
+        places = [(y + dy - 3, x + dx - 3) for y, x in np.argwhere(~used)]
+        inside = [place for place in places if 0 <= place[0] < 9 and 0 <= place[1] < 11]
+        assert pixels[dy, dx] == pytest.approx(sum(values[place] for place in inside))
+        assert holes[dy, dx] == sum(not used[place] for place in inside)
 
 
 def test_moments_do_not_cancel():
     """Variance is taken about the centre: a level of 1e9 does not eat it."""
     values = 1e9 + np.array([-1.0, 0.0, 1.0, 2.0])
-    n, mean, variance = kernels.moments_within(values, 1e9, 1.0)
-    assert (n, mean, variance) == (3, 1e9, 1.0)
+    assert sums.moments_within(values, 1e9, 1.0) == (3, 0.0, 2.0)
 
 
 def test_nan_is_outside_every_cut():
     """NaN is within no cut, however wide."""
-    assert kernels.moments_within(np.array([1.0, np.nan]), 1.0, np.inf)[0] == 1
+    assert sums.moments_within(np.array([1.0, np.nan]), 1.0, np.inf)[0] == 1
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.01])
+def test_gain_sums_are_those_of_the_formula(slope):
+    """Sums of r = (D + slope S)^2 / S, r^2, 1/S, 1/S^2 over the used pixels with S > 0."""
+    rng = np.random.default_rng(1)
+    first, second, difference = rng.normal(5, 3, (3, 1000)).astype(np.float32)
+    used = rng.random(1000) < 0.9
+    n_used, n_positive, measured = sums.gain_sums(difference, first, second, used, slope)
+    total = first.astype(float) + second
+    chosen = used & (total > 0)
+    total, delta = total[chosen], difference[chosen] + slope * total[chosen]
+    ratio = delta**2 / total
+    assert (n_used, n_positive) == (used.sum(), chosen.sum())
+    assert n_positive < n_used
+    expected = [ratio.sum(), (ratio**2).sum(), (1 / total).sum(), (1 / total**2).sum()]
+    np.testing.assert_allclose(measured, expected, rtol=1e-12)
+
+
+def test_nan_does_not_poison_the_sums():
+    """What is not used may be NaN, in every kernel."""
+    image = np.array([1.0, np.nan, 3.0], np.float32)
+    used = np.array([True, False, True])
+    assert sums.gain_sums(image, image, image, used, 0.0)[2] == pytest.approx([2, 2.5, 2 / 3, 1 / 4 + 1 / 36])
+    assert sums.fourth_moment(image, used, 2.0) == (2.0, 2.0)
+    assert sums.sum_rows(image[np.newaxis], used[np.newaxis])[0].tolist() == [4.0]
+    marked = np.ones(3, bool)
+    assert sums.mark_used(image, image, image, (2.0, 1.0), marked) == (2, 8.0, 4.0)
+    assert marked.tolist() == [True, False, True]
