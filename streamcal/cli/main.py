@@ -22,6 +22,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+crosstalk_app = typer.Typer(help="Crosstalk calibrations.", no_args_is_help=True)
+app.add_typer(crosstalk_app, name="crosstalk")
+
 OutputArgument = Annotated[Path, typer.Argument(metavar="OUTPUT", help="Output folder of a run.")]
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="Run configuration, a TOML file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
@@ -167,7 +170,7 @@ def tail(
     from streamcal.cli.tail import RowPrinter, show_following, show_latest
 
     printer = RowPrinter(columns or [], as_json=as_json)
-    start = show_latest(output, n_rows, columns or [], printer, wait=follow)
+    start = show_latest(output, n_rows, printer, wait=follow)
     if follow:
         show_following(output, start, timeout, printer)
 
@@ -223,6 +226,18 @@ def close_group(
 
 
 @app.command()
+def verify(
+    output: OutputArgument,
+    repair: Annotated[bool, typer.Option("--repair", help="Then do what is said; the daemon must be down.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check that journal, segments and schemas agree; say what a start would repair."""
+    from streamcal.cli.verify import show_findings
+
+    raise typer.Exit(show_findings(output, repair=repair, as_json=as_json))
+
+
+@app.command()
 def plugins(
     config: Annotated[
         Path | None,
@@ -266,3 +281,39 @@ def simulate(
     options |= {"first_id": first_id, "run_id": run_id, "seed": seed, "order": order, "style": style}
     options |= {"suffix": suffix, "interval_seconds": interval}
     typer.echo(write_flats(folder, pairs=pairs, shape=(rows, columns), lowest=lowest, **options))
+
+
+@crosstalk_app.command("measure")
+def measure_crosstalk(
+    exposures: Annotated[
+        list[Path], typer.Argument(metavar="EXPOSURES...", help="Of one detector, with bright spots.")
+    ],
+    config: Annotated[
+        Path | None,
+        typer.Option("-c", "--config", metavar="CONFIG", help="Run configuration: instrument, stages, plugins."),
+    ] = None,
+    instrument: Annotated[str, typer.Option(help="Instrument, when there is no configuration.")] = "simple",
+    detector: Annotated[str | None, typer.Option(help="Which of the detectors in the files.")] = None,
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write .fits, .ecsv, .yaml; a new file.")] = None,
+    quadratic: Annotated[bool, typer.Option("--quadratic", help="Measure the quadratic term too.")] = False,
+    threshold: Annotated[float, typer.Option(help="Pixels this far above the median are sources (units).")] = 30000.0,
+    units: Annotated[str, typer.Option(help="adu or electron: of what the coefficients are.")] = "adu",
+    gains: Annotated[
+        list[str] | None,
+        typer.Option("--gain", help="For electrons (e-/ADU): a number, or AMPLIFIER=NUMBER; may be repeated."),
+    ] = None,
+) -> None:
+    """Measure a crosstalk matrix with its errors on exposures with bright spots or stars."""
+    from streamcal.cli.crosstalk import MatrixRequest, measure_matrix
+
+    request = MatrixRequest(
+        config=config,
+        instrument=instrument,
+        detector=detector,
+        output=output,
+        quadratic=quadratic,
+        threshold=threshold,
+        units=units,
+        gains=tuple(gains or ()),
+    )
+    raise typer.Exit(measure_matrix(exposures, request))

@@ -41,10 +41,15 @@ class Daemon:
 
     def __init__(self, site: Site, *options: str, prefix: tuple[str, ...] = ()) -> None:
         self.site = site
-        command = [*prefix, sys.executable, "-m", "streamcal", "run", str(site.config), *options]
+        command = [*prefix, *self.command(site), *options]
         self._began = site.log.stat().st_size if site.log.exists() else 0
         with site.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    @staticmethod
+    def command(site: Site) -> list[str]:
+        """Return the command that runs a daemon on a site."""
+        return [sys.executable, "-m", "streamcal", "run", str(site.config)]
 
     @property
     def pid(self) -> int:

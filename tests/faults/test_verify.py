@@ -1,0 +1,205 @@
+"""`streamcal verify` finds whatever does not agree, tells what it would repair, and repairs only that."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from streamcal.daemon import run_daemon
+from streamcal.config import load_config
+from streamcal.faults.compare import compare, read_outcome
+from streamcal.faults.daemons import wait_until_done
+from streamcal.faults.site import add_pairs, make_site
+from streamcal.verify import repair_output, verify_output
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Return a site whose run has ended: two sealed segments and a live one."""
+    folder = tmp_path_factory.mktemp("finished")
+    site = make_site(folder / "incoming", folder / "run")
+    add_pairs(site.incoming, 8)
+    assert run_daemon(load_config(site.config), once=True) == 0
+    return site
+
+
+@pytest.fixture
+def output(finished, tmp_path):
+    """Return a copy of its output that may be broken."""
+    copy = tmp_path / "output"
+    shutil.copytree(finished.output, copy)
+    announced = copy / "streamcal.json"
+    announced.write_text(announced.read_text().replace(str(finished.output), str(copy)))
+    return copy
+
+
+def table(output):
+    """Return the folder of the rows, its live file and its first sealed one."""
+    folder = output / "measurements"
+    return folder, next((folder / "live").iterdir()), folder / "sealed" / "000001.arrow"
+
+
+def sql(output, *statements):
+    """Change the journal behind the back of streamcal."""
+    journal = sqlite3.connect(output / "state" / "journal.db")
+    for statement in statements:
+        journal.execute(statement)
+    journal.commit()
+    journal.close()
+
+
+def test_an_undisturbed_output_agrees(output):
+    """Nothing is found where nothing happened."""
+    assert verify_output(output) == []
+
+
+def test_it_changes_nothing(output):
+    """It reads only."""
+    files = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    verify_output(output)
+    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == files
+
+
+def torn_tail(output):
+    with table(output)[1].open("ab") as file:
+        file.write(b"half a batch")
+
+
+def leftovers(output):
+    (table(output)[0] / "sealed" / ".000009.arrow.tmp").write_bytes(b"x")
+
+
+def old_current(output):
+    (table(output)[0] / "CURRENT").write_bytes(b"\0\0")
+
+
+def wrong_total(output):
+    sql(output, "UPDATE tally SET count = count + 1 WHERE name = 'pair:done'")
+
+
+@pytest.mark.parametrize(
+    ("breakage", "said"),
+    [
+        (torn_tail, "cut 12 bytes"),
+        (leftovers, "remove it"),
+        (old_current, "write what the journal says"),
+        (wrong_total, "count anew"),
+    ],
+)
+def test_what_can_be_repaired(output, breakage, said):
+    """It says first what it would do; then does it, and all rows are as before."""
+    before = read_outcome(output)
+    breakage(output)
+    assert [finding.repair for finding in verify_output(output)] == [said]
+    repair_output(output)
+    assert verify_output(output) == []
+    assert compare(before, read_outcome(output))
+
+
+def short_live_file(output):
+    os.truncate(table(output)[1], table(output)[1].stat().st_size - 1)
+
+
+def flipped_bit_in_live_file(output):
+    flip(table(output)[1])
+
+
+def flipped_bit_in_sealed_file(output):
+    flip(table(output)[2])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def missing_sealed_file(output):
+    table(output)[2].unlink()
+
+
+def lost_rows_in_journal(output):
+    sql(output, "DELETE FROM batch WHERE table_name = 'measurements' AND seq = 2")
+
+
+def undone_pair(output):
+    sql(
+        output,
+        "UPDATE pair SET state = 'ready' WHERE number = 3",
+        "UPDATE tally SET count = count - 1 WHERE name = 'pair:done'",
+        "INSERT OR REPLACE INTO tally VALUES ('pair:ready', 1)",
+    )
+
+
+def unpaired_exposure(output):
+    sql(
+        output,
+        "UPDATE exposure SET disposition = 'waiting' WHERE number = 1",
+        "UPDATE tally SET count = count - 1 WHERE name = 'disposition:paired'",
+        "INSERT OR REPLACE INTO tally VALUES ('disposition:waiting', 1)",
+    )
+
+
+def foreign_segment(output):
+    shutil.copy(table(output)[2], table(output)[2].with_name("000077.arrow"))
+
+
+def damaged_journal(output):
+    path = output / "state" / "journal.db"
+    content = bytearray(path.read_bytes())
+    content[8192:20000] = bytes(11808)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("breakage", "said"),
+    [
+        (short_live_file, "missing data"),
+        (flipped_bit_in_live_file, "damaged at byte"),
+        (flipped_bit_in_sealed_file, "damaged"),
+        (missing_sealed_file, "missing data: is not there"),
+        (lost_rows_in_journal, "is done and has no rows"),
+        (undone_pair, "has rows and is not done"),
+        (unpaired_exposure, "is waiting and yet a member of a pair"),
+        (foreign_segment, "is not in the journal"),
+        (damaged_journal, ""),
+    ],
+)
+def test_what_only_a_person_can_decide(output, breakage, said):
+    """It is found and named, and no repair is offered for it."""
+    breakage(output)
+    findings = verify_output(output)
+    assert findings
+    assert any(said in finding.problem and not finding.repair for finding in findings), list(map(str, findings))
+
+
+def test_the_command(output):
+    """Exit code 1 and a line per finding until it is repaired, then 0."""
+
+    def run(*options):
+        command = [sys.executable, "-m", "streamcal", "verify", str(output), *options]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    torn_tail(output)
+    found = run()
+    assert found.returncode == 1
+    assert "cut 12 bytes" in found.stdout
+    assert run("--repair").returncode == 0
+    assert run().stdout.endswith("journal, segments and schemas agree\n")
+
+
+def test_with_a_daemon_running(make, start):
+    """It can be asked at any time: what a daemon is just doing is no finding."""
+    site = make(engine={"kind": "local", "workers": 1})
+    add_pairs(site.incoming, 10)
+    process = start(site)
+    process.wait_for_status(lambda status: status.pairs.get("done", 0) >= 2)
+    assert verify_output(site.output) == []
+    wait_until_done(process, 10)
+    assert process.stop() == 0
+    assert verify_output(site.output) == []
