@@ -260,8 +260,11 @@ def simulate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the exposures are written; made if needed.")],
     pairs: Annotated[int, typer.Option(min=1, help="Number of levels, a pair each.")] = 20,
     lowest: Annotated[float, typer.Option(help="Lowest level (e-).")] = 200.0,
-    rows: Annotated[int, typer.Option(min=1, help="Rows of an amplifier.")] = 512,
-    columns: Annotated[int, typer.Option(min=1, help="Columns of an amplifier.")] = 256,
+    camera: Annotated[
+        str, typer.Option(help="simulated, or lsstcam: 16 amplifiers, full size, quickly.")
+    ] = "simulated",
+    rows: Annotated[int | None, typer.Option(min=1, help="Rows of an amplifier; default: the camera's.")] = None,
+    columns: Annotated[int | None, typer.Option(min=1, help="Columns of an amplifier; default: the camera's.")] = None,
     flats_per_level: Annotated[int, typer.Option(min=1, help="Exposures at each level.")] = 2,
     biases: Annotated[int, typer.Option(min=0, help="Bias exposures before the flats.")] = 0,
     detectors: Annotated[list[str] | None, typer.Option("--detector", help="Detector; may be repeated.")] = None,
