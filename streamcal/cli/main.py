@@ -260,9 +260,7 @@ def simulate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the exposures are written; made if needed.")],
     pairs: Annotated[int, typer.Option(min=1, help="Number of levels, a pair each.")] = 20,
     lowest: Annotated[float, typer.Option(help="Lowest level (e-).")] = 200.0,
-    camera: Annotated[
-        str, typer.Option(help="simulated, or lsstcam: 16 amplifiers, full size, quickly.")
-    ] = "simulated",
+    camera: Annotated[str, typer.Option(help="simulated, or lsstcam: full size, quickly.")] = "simulated",
     rows: Annotated[int | None, typer.Option(min=1, help="Rows of an amplifier; default: the camera's.")] = None,
     columns: Annotated[int | None, typer.Option(min=1, help="Columns of an amplifier; default: the camera's.")] = None,
     flats_per_level: Annotated[int, typer.Option(min=1, help="Exposures at each level.")] = 2,
@@ -283,7 +281,7 @@ def simulate(
     options: dict[str, Any] = {"flats_per_level": flats_per_level, "biases": biases, "detectors": names}
     options |= {"first_id": first_id, "run_id": run_id, "seed": seed, "order": order, "style": style}
     options |= {"suffix": suffix, "interval_seconds": interval}
-    typer.echo(write_flats(folder, pairs=pairs, shape=(rows, columns), lowest=lowest, **options))
+    typer.echo(write_flats(folder, camera=camera, pairs=pairs, shape=(rows, columns), lowest=lowest, **options))
 
 
 @crosstalk_app.command("measure")

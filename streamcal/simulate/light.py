@@ -150,7 +150,8 @@ def read_out(
     for amplifier, signal in zip(camera.amplifiers, signals, strict=True):
         image = _make_blank(camera, amplifier, rng)
         image[:, camera.prescan : camera.prescan + camera.shape[1]] += signal
-        images[amplifier.name] = _digitise(flip_to_output(image, amplifier.corner), quantise=quantise)
+        stored = digitise(image) if quantise else image.astype(np.float32)
+        images[amplifier.name] = flip_to_output(stored, amplifier.corner)
     return images
 
 
@@ -172,7 +173,7 @@ def _make_blank(camera: Camera, amplifier: SimulatedAmplifier, rng: np.random.Ge
     return blank + rng.normal(0.0, camera.row_noise, (camera.shape[0], 1))
 
 
-def _digitise(image: NDArray[np.float64], *, quantise: bool) -> NDArray[Any]:
-    if not quantise:
-        return image.astype(np.float32)
-    return np.clip(np.rint(image), 0, ADC_MAXIMUM).astype(np.uint16)
+def digitise(image: NDArray[Any]) -> NDArray[np.uint16]:
+    """Round to whole ADU, within the range of the converter."""
+    stored: NDArray[np.uint16] = np.clip(np.rint(image), 0, ADC_MAXIMUM).astype(np.uint16)
+    return stored

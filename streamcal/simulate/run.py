@@ -14,7 +14,8 @@ import numpy as np
 from streamcal.simulate.camera import Camera
 from streamcal.simulate.files import Style, check_style, check_suffix, encode_exposure, write_file
 from streamcal.simulate.light import simulate_flat
-from streamcal.simulate.plan import Order, Shot, plan_run
+from streamcal.simulate.lsstcam import simulate_quickly
+from streamcal.simulate.plan import Order, plan_run
 
 TRUTH_NAME = "truth.json"  # no pattern of streamcal's source takes it for an exposure
 
@@ -44,6 +45,7 @@ def simulate_run(  # noqa: PLR0913 - each argument is an option of the command l
     style: Style = "rename",
     slow_seconds: float = 1.0,
     interval_seconds: float = 0.0,
+    quick: bool = False,
     report: Callable[[Path], object] | None = None,
 ) -> Truth:
     """Write a run of flats into a folder, the truth first.
@@ -78,6 +80,8 @@ def simulate_run(  # noqa: PLR0913 - each argument is an option of the command l
         How long each file takes in the slow style, in seconds.
     interval_seconds : float
         Pause after each file, in seconds.
+    quick : bool
+        By `simulate_quickly`: for throughput, not for physics.
     report : callable, optional
         Called with the path of each file when it is there.
 
@@ -102,8 +106,11 @@ def simulate_run(  # noqa: PLR0913 - each argument is an option of the command l
     paths = [folder / f"{shot.run_id}_{shot.exposure_id:06d}_{shot.detector}{suffix}" for shot in shots]
     truth = Truth(camera=camera, seed=seed, levels=tuple(levels))
     _start_run(folder, truth, paths)
+    expose = simulate_quickly if quick else simulate_flat
     for path, shot in zip(paths, shots, strict=True):
-        write_file(path, _take(camera, shot, seed, suffix), style, slow_seconds)
+        rng = np.random.default_rng([seed, shot.exposure_id, zlib.crc32(shot.detector.encode())])
+        images = expose(camera, shot.electrons, rng)
+        write_file(path, encode_exposure(camera, shot, images, suffix), style, slow_seconds)
         if report is not None:
             report(path)
         time.sleep(interval_seconds)
@@ -132,8 +139,3 @@ def _start_run(folder: Path, truth: Truth, paths: Iterable[Path]) -> None:
         raise FileExistsError(msg)
     folder.mkdir(parents=True, exist_ok=True)
     write_file(folder / TRUTH_NAME, json.dumps(asdict(truth), indent=1).encode())
-
-
-def _take(camera: Camera, shot: Shot, seed: int, suffix: str) -> bytes:
-    rng = np.random.default_rng([seed, shot.exposure_id, zlib.crc32(shot.detector.encode())])
-    return encode_exposure(camera, shot, simulate_flat(camera, shot.electrons, rng), suffix)
