@@ -91,7 +91,7 @@ def plot_kernel(rows: Sequence[Row]) -> Figure:
     figure = make_figure(10.5, 4.4)
     figure.set_layout_engine("constrained", wspace=0.08)
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.25])
-    _draw_map(figure, left, a)
+    _draw_map(figure, left, a, error)
     _draw_distances(right, a, error)
     amplifiers = f"mean of {count} amplifiers" if count > 1 else rows[0]["amplifier"]
     text = ("Brighter-fatter coefficients a_ij", rows[0]["detector"], rows[0]["group"], amplifiers)
@@ -109,12 +109,13 @@ def average_kernels(rows: Sequence[Row]) -> tuple[Array, Array, int]:
         return (a[good] * weight[good]).sum(axis=0) / total, total**-0.5, int(good.sum())
 
 
-def _draw_map(figure: Figure, axes: Axes, a: Array) -> None:
+def _draw_map(figure: Figure, axes: Axes, a: Array, error: Array) -> None:
     from matplotlib.colors import SymLogNorm
 
     values = 1e6 * a.T  # rows of the picture are lags along y
     limit = np.nanmax(np.abs(values), initial=1e-6)
-    image = axes.imshow(values, origin="lower", cmap="PuOr", norm=SymLogNorm(1e-3 * limit, vmin=-limit, vmax=limit))
+    linear = min(max(2e6 * float(np.nanmedian(error)), 1e-3 * limit), limit)  # what is noise shall look pale
+    image = axes.imshow(values, origin="lower", cmap="PuOr", norm=SymLogNorm(linear, vmin=-limit, vmax=limit))
     figure.colorbar(image, ax=axes, label="a (10⁻⁶ /e⁻)")
     axes.grid(visible=False)
     axes.set(xlabel="lag i along x, serial (pixels)", ylabel="lag j along y, parallel (pixels)")
