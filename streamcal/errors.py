@@ -12,6 +12,7 @@ error                   raised                         what the program does
 `WorkerDied`            a worker process ended itself  try again a few times, then record the failure
 `WorkerFailed`          a job raised something else    record the failure of that job, go on
 `RetryLater`            disk full, engine away         keep the work, wait, try again
+`WorkerDiffers`         a worker of other code         keep the work, have another worker do it
 `StateError`            the journal or results damaged stop, exit code 1, one line: a person decides
 anything else           a bug                          traceback, stop with exit code 1
 ======================  =============================  ==============================================
@@ -65,6 +66,10 @@ class RetryLater(StreamcalError):  # noqa: N818 - it is a request, not a fault
     def __init__(self, message: str, after_seconds: float = 5.0) -> None:
         super().__init__(message)
         self.after_seconds = after_seconds
+
+
+class WorkerDiffers(RetryLater):
+    """A worker on another machine is not what one on this machine would be: its numbers might differ."""
 
 
 class StageError(StreamcalError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeAlias
 
 from streamcal.errors import ConfigError, PluginError
@@ -13,8 +14,9 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 ENTRY_POINT_GROUP = "streamcal.engines"
-BUILT_IN = ("inline", "local")
+BUILT_IN = ("inline", "local", "dask")
 DO_NOTHING = "builtins:bytes"  # as a job it takes bytes and returns the same
+SAY_NOTHING = "streamcal.engine.base:say_nothing"
 
 JobFunction: TypeAlias = Callable[[bytes], bytes]
 
@@ -26,10 +28,10 @@ class EngineOptions:
     Attributes
     ----------
     kind : str
-        ``inline``, ``local``, or the name of an entry point in the group ``streamcal.engines``: a callable that takes
-        these options and returns an Executor.
+        ``inline``, ``local``, ``dask``, or the name of an entry point in the group ``streamcal.engines``: a callable
+        that takes these options and returns an Executor.
     workers : int
-        Number of worker processes.
+        Number of worker processes; on a cluster it is the cluster's.
     job_seconds : float
         A job that takes longer is ended, in seconds; 0: no limit.
     start_seconds : float
@@ -50,6 +52,15 @@ class EngineOptions:
         Its argument.
     environment : mapping of str to str
         Variables of the worker processes, over those of this process.
+    identify : str
+        Function as ``module:qualname`` that tells, given ``start_payload``, what a worker is: a JSON object of texts.
+        An engine whose workers live elsewhere uses only those that are what a worker of this machine would be.
+    address : str
+        Scheduler of a cluster.
+    tls_ca, tls_certificate, tls_key : str
+        PEM files for a ``tls://`` address: the authority, and this side's certificate and key.
+    allow_plain_tcp : bool
+        Talk to a scheduler on another machine without TLS.
     """
 
     kind: str = "local"
@@ -63,6 +74,12 @@ class EngineOptions:
     start: str = DO_NOTHING
     start_payload: bytes = b""
     environment: Mapping[str, str] = field(default_factory=dict)
+    identify: str = SAY_NOTHING
+    address: str = ""
+    tls_ca: str = ""
+    tls_certificate: str = ""
+    tls_key: str = ""
+    allow_plain_tcp: bool = False
 
     def __post_init__(self) -> None:
         if self.workers < 1:
@@ -70,13 +87,41 @@ class EngineOptions:
             raise ValueError(msg)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineState:
+    """What an engine has to tell of itself.
+
+    Attributes
+    ----------
+    away_since : float or None
+        Unix time since when no job can be run, in seconds; None: they can.
+    reason : str
+        Why none can.
+    workers : int or None
+        Workers that can be used; None: it is not told.
+    refused : dict of str to str
+        Workers that are not used, and why.
+    """
+
+    away_since: float | None = None
+    reason: str = ""
+    workers: int | None = None
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+
 class Engine(Executor):
     """An Executor for functions that take bytes and return bytes.
 
     Promises: a job runs at least once or its future fails; a future that was returned always ends. What a future can
     raise: an error of `streamcal.errors` that the job raised, with its text and attributes; `WorkerFailed` for any
-    other exception of the job; `WorkerDied` where the process ended or broke a limit; `CancelledError`.
+    other exception of the job; `WorkerDied` where the process ended or broke a limit; `RetryLater` where the workers
+    cannot be reached; `CancelledError`.
     """
+
+    @property
+    def state(self) -> EngineState:
+        """Whether it can run jobs now."""
+        return EngineState()
 
     def submit(self, function: JobFunction | str, job: bytes, /) -> Future[bytes]:  # type: ignore[override]
         """Have ``function(job)`` called.
@@ -142,8 +187,40 @@ def make_engine(options: EngineOptions) -> Executor:
         from streamcal.engine.local import LocalEngine
 
         return LocalEngine(options)
+    if options.kind == "dask":
+        from streamcal.engine.dask import DaskEngine
+
+        return DaskEngine(options)
     check_kind(options.kind)
     return _make_plugged(_plugged_engines()[options.kind], options)
+
+
+def check_options(options: EngineOptions) -> None:
+    """Check what can be checked of an engine without starting it.
+
+    Raises
+    ------
+    ConfigError
+        If there is no engine of that kind, its package is not installed, or its address cannot be used.
+    """
+    check_kind(options.kind)
+    if options.kind == "dask":
+        from streamcal.engine.address import check_address
+
+        check_address(options)
+        if find_spec("distributed") is None:
+            msg = "engine.kind 'dask' needs the package distributed: pip install 'streamcal[dask]'"
+            raise ConfigError(msg)
+
+
+def state_of(executor: Executor) -> EngineState:
+    """Return what an executor tells of itself; one that is no `Engine` tells nothing."""
+    return executor.state if isinstance(executor, Engine) else EngineState()
+
+
+def say_nothing(_job: bytes) -> bytes:
+    """Tell nothing of this process, as a worker that may be any."""
+    return b"{}"
 
 
 def check_kind(kind: str) -> None:

@@ -13,7 +13,7 @@ import resource
 import sys
 import traceback
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from streamcal import errors
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from streamcal.engine.base import JobFunction
 
 RESULT_LIMIT = 64 << 20  # bytes; a pair's rows are some kilobytes
+OK, NOT_OK = b"\1", b"\0"
 TEXT_LIMIT = 16 << 10  # characters of a message or a detail
 
 # errors that keep their type, most special first, with the attributes that go along
@@ -28,6 +29,7 @@ _KEPT: dict[type[errors.StreamcalError], tuple[str, ...]] = {
     errors.StageError: ("stage", "plugin", "detail"),
     errors.WorkerDied: ("detail",),
     errors.WorkerFailed: ("detail",),
+    errors.WorkerDiffers: ("after_seconds",),
     errors.RetryLater: ("after_seconds",),
     errors.NotWhole: (),
     errors.FileChanged: (),
@@ -44,6 +46,20 @@ class Outcome:
 
     ok: bool
     payload: bytes  # the result; or the error as JSON
+
+    @classmethod
+    def of_error(cls, error: BaseException) -> Self:
+        """Return the outcome of a job that raised this."""
+        return cls(ok=False, payload=_write_error(error))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Restore what `to_bytes` gave."""
+        return cls(ok=data[:1] == OK, payload=data[1:])
+
+    def to_bytes(self) -> bytes:
+        """Return it as bytes, for where there are no frames."""
+        return (OK if self.ok else NOT_OK) + self.payload
 
     def get(self) -> bytes:
         """Return the result.
@@ -73,7 +89,7 @@ def execute(function: str, job: bytes) -> Outcome:
             result = _import_function(function)(job)
         return Outcome(ok=True, payload=_check_result(function, result))
     except (Exception, SystemExit) as exc:  # noqa: BLE001 - the border of foreign code
-        return Outcome(ok=False, payload=_write_error(exc))
+        return Outcome.of_error(exc)
 
 
 def _import_function(name: str) -> JobFunction:
