@@ -28,6 +28,7 @@ from streamcal.plugins import load_plugins
 from streamcal.simulate import DEFAULT_CAMERA, Truth, load_truth
 from streamcal.template import write_template
 
+MARK = ".streamcal-demo"
 N_PAIRS = 20
 N_AMPLIFIERS = len(DEFAULT_CAMERA.amplifiers)
 CONFIG = Path(__file__).parent.parent / "config"
@@ -40,11 +41,20 @@ console = Console(width=None if sys.stdout.isatty() else 110)
 def main() -> int:
     """Run the demonstration; return 0 if measured and true values agree."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "demo-run")
-    if folder.exists():
-        shutil.rmtree(folder)
+    make_folder(folder)
     agree = show_simulated_camera(folder)
     show_real_camera(folder / "esis")
     return 0 if agree else 1
+
+
+def make_folder(folder: Path) -> None:
+    """Make an empty folder; one that an earlier demonstration has made is emptied, any other is left alone."""
+    if folder.exists():
+        if not (folder / MARK).exists():
+            sys.exit(f"{folder} is there and was not made by this demonstration; name another folder")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    (folder / MARK).touch()
 
 
 def show_simulated_camera(folder: Path) -> bool:

@@ -87,7 +87,7 @@ def run_daemon(config: Config, *, once: bool = False) -> int:
     Returns
     -------
     int
-        Exit code: 0, or 3 if ``once`` and something was rejected or failed.
+        Exit code: 0; with ``once`` 3 if something was rejected or failed, and 1 if it was stopped before the end.
 
     Raises
     ------
@@ -112,9 +112,11 @@ def run_daemon(config: Config, *, once: bool = False) -> int:
         stack.enter_context(_stopped_by_signals(service.pipeline.stop))
         notify("READY=1")
         log.info("watching" if not once else "processing", **_describe_start(config, began))
-        service.pipeline.run_once() if once else service.pipeline.run()
+        done = service.pipeline.run_once() if once else service.pipeline.run()
         notify("STOPPING=1")
-        log.info("stopped", pairs=service.measuring.committed, failed=service.measuring.failed)
+        log.info("stopped", pairs=service.measuring.committed, failed=service.measuring.failed, done=done)
+    if not done:
+        return EXIT_FAILURE
     return EXIT_REJECTED if once and service.troubles else EXIT_DONE
 
 

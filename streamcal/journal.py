@@ -308,7 +308,8 @@ class Journal:
     def new_exposures(self, limit: int) -> list[JournaledExposure]:
         """Return exposures not yet offered to pairing, in order of exposure id."""
         return self._exposures(
-            "WHERE disposition = 'new' ORDER BY id_number IS NULL, id_number, exposure_id, number LIMIT ?", (limit,)
+            "WHERE disposition = 'new' ORDER BY id_number IS NULL, id_number, exposure_id, detector, path LIMIT ?",
+            (limit,),
         )
 
     def open_exposures(self, info: ExposureInfo, low: float, high: float) -> list[JournaledExposure]:

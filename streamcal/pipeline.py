@@ -7,7 +7,6 @@ ended, a signal) only wakes it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import islice
 from typing import Any, Protocol
 
 import structlog
@@ -34,8 +33,8 @@ class Source(Protocol):
     def start(self) -> None:
         """Begin to watch."""
 
-    def scan_once(self) -> Iterator[Candidate]:
-        """Give all files that are there now."""
+    def scan_once(self) -> Iterator[Candidate | None]:
+        """Give all files that are there now; None while those that are left have not come to rest."""
 
     def next_due(self) -> float:
         """Return when there is something to do again, in seconds of the monotonic clock."""
@@ -78,7 +77,7 @@ class Pipeline:
         self._run = run
         self._journal = run.journal
         self.on_turn: Callable[[], None] = lambda: None
-        self._candidates: Iterator[Candidate] = iter(())
+        self._candidates: Iterator[Candidate | None] = iter(())
         self._stopping = False
         self._paused_until = float("-inf")
         self._wall_at_zero = run.wall_clock() - run.clock()
@@ -91,8 +90,8 @@ class Pipeline:
         self._stopping = True
         self._run.wake.set()
 
-    def run(self) -> None:
-        """Watch until stopped."""
+    def run(self) -> bool:
+        """Watch until stopped; return True, for there is no end to be reached."""
         self._source.start()
         try:
             while not self._stopping:
@@ -101,14 +100,17 @@ class Pipeline:
             self._finish()
         finally:
             self._source.stop()
+        return True
 
-    def run_once(self) -> None:
-        """Process what is there, in order of exposure id, then return."""
+    def run_once(self) -> bool:
+        """Process what is there, in order of exposure id; return whether it was done before a stop."""
         self._candidates = self._source.scan_once()
         for step in (self._inspect_all, self._pair_all, self._measure_all, self._close_all):
             while not self._stopping and not self._turn(step):
-                self._run.wake.wait(LONGEST_WAIT)
+                self._run.wake.wait(self._until_due())
+        done = not self._stopping
         self._finish()
+        return done
 
     def _turn(self, step: Callable[[], bool]) -> bool:
         """Do one step of the loop; when the output is away, wait and do it again later."""
@@ -133,10 +135,13 @@ class Pipeline:
 
     def _wait(self) -> None:
         """Sleep until there is news, or the source has something to do and there is room for it."""
+        self._run.wake.wait(self._until_due())
+
+    def _until_due(self) -> float:
         due = LONGEST_WAIT
         if self._intake.in_flight < self._run.config.engine.queue_size and not self.paused_because:
             due = min(self._source.next_due() - self._run.clock(), due)
-        self._run.wake.wait(max(due, 0.0))
+        return max(due, 0.0)
 
     def _watch(self) -> bool:
         """Files, exposures, pairs, rows: one look at each."""
@@ -155,8 +160,9 @@ class Pipeline:
     def _inspect_all(self) -> bool:
         intake = self._intake
         intake.collect()
-        room = self._run.config.engine.queue_size - intake.in_flight
-        if intake.submit(islice(self._candidates, max(room, 0))) or intake.in_flight:
+        candidates, exhausted = self._next_candidates(self._run.config.engine.queue_size - intake.in_flight)
+        intake.submit(candidates)
+        if not exhausted or intake.in_flight:
             return False
         intake.reject_overdue(everything=True)
         if intake.unsettled:  # some changed while they were read: look again at what the journal does not know
@@ -164,6 +170,19 @@ class Pipeline:
             self._candidates = self._source.scan_once()
             return False
         return True
+
+    def _next_candidates(self, limit: int) -> tuple[list[Candidate], bool]:
+        """Take candidates that are ready, at most so many; tell also whether there are no more to come."""
+        candidates: list[Candidate] = []
+        while len(candidates) < limit:
+            try:
+                candidate = next(self._candidates)
+            except StopIteration:
+                return candidates, True
+            if candidate is None:
+                break
+            candidates.append(candidate)
+        return candidates, False
 
     def _pair_all(self) -> bool:
         while self._offer_exposures():

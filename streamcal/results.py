@@ -30,7 +30,7 @@ from streamcal.sink.reader import TableReader, Tail
 from streamcal.sink.schema import exposures_schema, measurement_schema, without_segment
 from streamcal.sink.segments import Current
 
-__all__ = ["covariances", "decode_flags", "exposures", "follow", "read"]
+__all__ = ["count_rows", "covariances", "decode_flags", "exposures", "follow", "read"]
 
 Output: TypeAlias = str | os.PathLike[str]
 
@@ -179,6 +179,18 @@ def follow(
         If ``start`` is none of these.
     """
     return _poll(Tail(Path(output) / table, _first_row(start)), timeout, poll_seconds)
+
+
+def count_rows(output: Output, *, table: str = "measurements") -> int:
+    """Return how many rows are committed, without reading them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder is no output of streamcal.
+    """
+    _, current = _open_table(table, output)
+    return current.rows if current else 0
 
 
 def _first_row(start: str | int) -> int | None:

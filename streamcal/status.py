@@ -145,10 +145,17 @@ def list_files(output: Path) -> Iterator[dict[str, str]]:
     journal = open_journal(find_state(output))
     if journal is None:
         return
-    sql = "SELECT path, detector, exposure_id, disposition, reason, pair_id FROM exposure ORDER BY number"
+    sql = """
+        SELECT number, path, detector, exposure_id, disposition, reason, pair_id FROM exposure
+        WHERE number > ? ORDER BY number LIMIT 1000
+    """
     names = ("path", "detector", "exposure_id", "disposition", "reason", "pair_id")
-    for path, *rest in journal.execute(sql):
-        yield dict(zip(names, (show_path(path), *rest), strict=True))
+    # page by page, each read at once: a reader that is waited for would keep the daemon from writing
+    last = 0
+    while page := journal.execute(sql, (last,)).fetchall():
+        for _, path, *rest in page:
+            yield dict(zip(names, (show_path(path), *rest), strict=True))
+        last = page[-1][0]
     journal.close()
 
 

@@ -48,8 +48,12 @@ def write_configuration(folder: Path, instrument: str, group: Sequence[str] | No
         "pairing": {"group": list(_ask_group(table) if group is None else group)},
     }
     stages = {name: plugins.stages[name].settings for name in DEFAULT_STAGES}
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(write_template(values, stages, NAME))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(write_template(values, stages, NAME))
+    except OSError as exc:
+        msg = f"{path} cannot be written: {exc.strerror}"
+        raise ConfigError(msg) from exc
     return path
 
 

@@ -61,6 +61,7 @@ def _choose_camera(name: str, shape: tuple[int | None, int | None]) -> Camera:
 
 def _write(folder: Path, camera: Camera, levels: Any, options: dict[str, Any]) -> None:
     total = len(levels) * options.get("flats_per_level", 2) * len(options["detectors"]) + options.get("biases", 0)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("exposures", total=total)
         simulate_run(folder, camera, levels, report=lambda _: progress.advance(task), **options)

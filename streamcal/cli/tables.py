@@ -51,7 +51,8 @@ def format_value(name: str, value: Any) -> str:
 def format_json(row: Mapping[str, Any]) -> str:
     """Return a row as one line of JSON; flags by name as well, NaN as null, maps as objects."""
     values = {name: _plain(value) for name, value in row.items()}
-    values["timings"] = dict(row["timings"] or ()) if "timings" in row else {}
+    if "timings" in row:
+        values["timings"] = dict(row["timings"] or ())
     if "flags" in row:
         values["flag_names"] = decode_flags(row["flags"])
     return json.dumps(values)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from streamcal.cli.tables import format_json, format_row, make_table, print_table
 from streamcal.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class RowPrinter:
@@ -29,14 +32,29 @@ class RowPrinter:
         self._as_json = as_json
         self._headed = False
 
-    def show(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Print rows."""
+    def show(self, batches: Sequence[pa.RecordBatch]) -> None:
+        """Print rows.
+
+        Raises
+        ------
+        ConfigError
+            If a column does not exist.
+        """
+        for batch in batches:
+            self._check_columns(batch.schema.names)
+        rows = [row for batch in batches for row in batch.to_pylist()]
         if self._as_json:
             for row in rows:
                 typer.echo(format_json({name: row[name] for name in self._columns} if self._columns else row))
         else:
             self._show_table(rows)
         sys.stdout.flush()
+
+    def _check_columns(self, known: Sequence[str]) -> None:
+        unknown = [name for name in self._columns if name not in known]
+        if unknown:
+            msg = f"--column {unknown[0]!r} does not exist, known: {', '.join(known)}"
+            raise ConfigError(msg)
 
     def _show_table(self, rows: Sequence[dict[str, Any]]) -> None:
         table = make_table(self._columns)
@@ -47,7 +65,7 @@ class RowPrinter:
         print_table(table)
 
 
-def show_latest(output: Path, n_rows: int, columns: Sequence[str], printer: RowPrinter, *, wait: bool) -> int:
+def show_latest(output: Path, n_rows: int, printer: RowPrinter, *, wait: bool) -> int:
     """Print the latest rows; return the number of the row that comes next.
 
     With ``wait`` the output need not be there yet.
@@ -55,22 +73,19 @@ def show_latest(output: Path, n_rows: int, columns: Sequence[str], printer: RowP
     Raises
     ------
     ConfigError
-        If a column does not exist, or there is no output.
+        If there is no output.
     """
     from streamcal import results
 
     try:
-        table = results.read(output)
+        first = max(results.count_rows(output) - n_rows, 0)
     except FileNotFoundError as exc:
         if wait:
             return 0
         raise ConfigError(str(exc)) from exc
-    for name in columns:
-        if table.num_rows and name not in table.column_names:
-            msg = f"--column {name!r} does not exist, known: {', '.join(table.column_names)}"
-            raise ConfigError(msg)
-    printer.show(table.slice(max(table.num_rows - n_rows, 0)).to_pylist())
-    return int(table.num_rows)
+    batches = [batch for _, batch in results.follow(output, start=first, timeout=0)]
+    printer.show(batches)
+    return int(first + sum(batch.num_rows for batch in batches))
 
 
 def show_following(output: Path, start: int, timeout: float | None, printer: RowPrinter) -> None:
@@ -79,6 +94,6 @@ def show_following(output: Path, start: int, timeout: float | None, printer: Row
 
     try:
         for _, batch in results.follow(output, start=start, timeout=timeout):
-            printer.show(batch.to_pylist())
+            printer.show([batch])
     except KeyboardInterrupt:
         return

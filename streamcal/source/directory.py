@@ -200,15 +200,15 @@ class DirectorySource:
             return -math.inf
         return min((self._queue.next_due, *(root.due for root in self._roots)))
 
-    def scan_once(self, wait: Callable[[float], None] = time.sleep) -> Iterator[Candidate]:
+    def scan_once(self) -> Iterator[Candidate | None]:
         """Yield each file that is there and not known, once, when it has come to rest.
 
         A file that has not come to rest within ``incomplete_timeout`` is left out, with a warning.
 
-        Parameters
-        ----------
-        wait : callable
-            Passes time, in seconds.
+        Yields
+        ------
+        Candidate or None
+            None while the files that are left have not come to rest: ask again at `next_due`.
         """
         self.rescan()
         while True:
@@ -219,7 +219,7 @@ class DirectorySource:
                 continue
             if len(self._queue) == 0:
                 return
-            wait(max(0.0, self._queue.next_due - self._clock()))
+            yield None
 
     def status(self) -> SourceStatus:
         """Return how the source is doing."""

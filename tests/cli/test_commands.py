@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 import tomllib
@@ -252,3 +253,32 @@ def test_broken_pipe_is_quiet(run_folder):
     command = f"{sys.executable} -m streamcal tail {run_folder / 'output'} --json | head -c 10"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_stalls_holds_nobody_up(run_folder):
+    """Listing files into a pager that nobody scrolls keeps no lock on the journal."""
+    from streamcal.status import list_files
+
+    journal = run_folder / "output" / "state" / "journal.db"
+    files = list_files(run_folder / "output")
+    next(files)
+    with sqlite3.connect(journal, timeout=0) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        other.execute("ROLLBACK")
+    other.close()
+    assert len(list(files)) == 4
+
+
+def test_tail_waits_for_an_output_that_is_not_there(tmp_path):
+    """With --follow it may be started before the daemon."""
+    done = streamcal("tail", tmp_path / "later", "--follow", "--timeout", 0.2)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert streamcal("tail", tmp_path / "never").returncode == 2
+
+
+@pytest.mark.parametrize("command", [("init", "/proc/x"), ("simulate", "/proc/x")])
+def test_a_place_that_cannot_be_written_is_one_line(command):
+    """No traceback for a folder that cannot be made."""
+    done = streamcal(*command)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1

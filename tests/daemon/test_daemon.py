@@ -177,3 +177,18 @@ def test_out_of_order_and_late_files(site, start_daemon):
     writer.join()
     assert daemon.stop() == 0
     assert sorted(site.pairs()) == [("S00", "1", "2"), ("S00", "3", "4"), ("S00", "5", "6")]
+
+
+def test_once_is_not_held_up_by_a_growing_file(site, start_daemon):
+    """While one file still grows the others are entered, and a signal ends it; that is not done, so not exit code 0."""
+    site.simulate([1000.0])
+    growing = site.incoming / "growing.fits"
+    daemon = start_daemon(site.write_config(engine=LOCAL, source={"settle_seconds": 0.5}), "--once")
+
+    def grow():
+        with growing.open("ab") as file:
+            file.write(b"SIMPLE  =                    T")
+        return read_status(site.output).dispositions.get("new") == 2 if (site.output / "streamcal.json").exists() else False
+
+    daemon.wait_for(grow)
+    assert daemon.stop() == 1

@@ -422,6 +422,15 @@ def test_the_status_names_what_waits(setup):
     assert s.source.status().oldest_settling == (str(s.folder / "a.fits"), 1.5)
 
 
+def scan(source, clock, wait):
+    """Give the candidates of one scan, passing the time that it asks for."""
+    for candidate in source.scan_once():
+        if candidate is None:
+            wait(source.next_due() - clock())
+        else:
+            yield candidate
+
+
 def test_scan_once_gives_everything_at_rest_and_ends(tmp_path, monkeypatch):
     """All files that are not known come out once, with one settle time waited for a portion."""
     monkeypatch.setattr(directory, "LOOKS_PER_POLL", 3)
@@ -433,7 +442,7 @@ def test_scan_once_gives_everything_at_rest_and_ends(tmp_path, monkeypatch):
         write(tmp_path / "two" / f"{n}.fits")
     s.record("7.fits")
     found = []
-    for candidate in s.source.scan_once(wait=s.clock.pass_time):
+    for candidate in scan(s.source, s.clock, s.clock.pass_time):
         found.append(candidate.path)
         s.source.forget(candidate.path)
     assert len(found) == len(set(found)) == 39
@@ -454,12 +463,22 @@ def test_scan_once_waits_for_a_growing_file_but_not_for_ever(tmp_path):
         if s.clock.now - began < 10.0:
             write(s.folder / "slow.fits", b"x" * int(s.clock.now))
 
-    found = [(Path(candidate.path).name, s.clock.now - began) for candidate in s.source.scan_once(wait=grow)]
+    found = [(Path(candidate.path).name, s.clock.now - began) for candidate in scan(s.source, s.clock, grow)]
     assert found == [("slow.fits", 10.0)]
     assert 60.0 < s.clock.now - began <= 64.0
+
+
+def test_scan_once_does_not_hold_up_its_caller(tmp_path):
+    """While a file grows it says so, and the caller can do something else."""
+    (tmp_path / "in").mkdir()
+    s = Setup(tmp_path / "in")
+    write(s.folder / "slow.fits")
+    candidates = s.source.scan_once()
+    assert next(candidates) is None
+    assert s.source.next_due() > s.clock()
 
 
 def test_scan_once_on_an_empty_folder_does_not_wait(tmp_path):
     """With nothing there it ends at once."""
     s = Setup(tmp_path)
-    assert list(s.source.scan_once(wait=lambda _: pytest.fail("it waited"))) == []
+    assert list(s.source.scan_once()) == []
