@@ -270,7 +270,7 @@ def _stage_border(link: Link) -> Iterator[None]:
     """Turn whatever a stage raises into a `StageError` that names it: the one place that catches everything."""
     try:
         yield
-    except RetryLater:  # no fault of this pair
+    except (RetryLater, MemoryError):  # no fault of this pair: a fresh worker may have the memory that a leak took
         raise
     except (Exception, SystemExit) as exc:
         text = str(exc) if isinstance(exc, StageError) else f"{type(exc).__name__}: {exc}"
