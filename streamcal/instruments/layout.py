@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streamcal.errors import ExposureError, NotWhole
-from streamcal.instruments.model import CHANNEL, AmplifierTable, GeometryTable, Instrument, Lookup, Lookups
+from streamcal.instruments.model import (
+    CHANNEL,
+    AmplifierTable,
+    GeometryTable,
+    IdentifyTable,
+    Instrument,
+    Lookup,
+    Lookups,
+)
 from streamcal.instruments.sections import OrientedSection, format_section, is_section, parse_section
 from streamcal.instruments.values import Header, as_number, as_text, expand, expand_section, file_facts, get_value
 from streamcal.records import ReadoutCorner, Section
@@ -91,12 +99,16 @@ def split_detectors(instrument: Instrument, headers: Sequence[Header], path: str
     hdus: dict[str, list[int]] = {}
     for index in images:
         facts = {**file_facts(path), **headers[0], **headers[index]}
-        name = find_first(instrument.identify.detector, facts)
-        hdus.setdefault(instrument.identify.detector_name if name is None else as_text(name), []).append(index)
+        hdus.setdefault(_name_detector(instrument.identify, facts), []).append(index)
     return [
         Detector(name=name, hdus=tuple(numbers), facts=_merge(path, headers, numbers, others))
         for name, numbers in hdus.items()
     ]
+
+
+def _name_detector(table: IdentifyTable, facts: Header) -> str:
+    value = find_first(table.detector, facts)
+    return table.detector_name if value is None else table.detector_names.get(as_text(value), as_text(value))
 
 
 def _merge(path: str, headers: Sequence[Header], own: list[int], others: list[Header]) -> dict[str, Any]:

@@ -96,6 +96,7 @@ class IdentifyTable(Table):
     start_scale: Literal["utc", "tai"] = Field("utc", description="Time scale of the start.")
     start_scale_key: str = Field("", description="Key that names the time scale where it is present, such as TIMESYS.")
     detector: Lookups = Field((), description="Name of the detector; several in one file are told apart by it.")
+    detector_names: dict[str, str] = Field({}, description="Names of detectors, by what their key says.")
     detector_name: str = Field("0", min_length=1, description="Name of the detector where no key gives it.")
     filter: Lookups = Field((), description="Filter; groups and auxiliary keys can ask for it as @filter.")
     run: Lookups = Field((), description="Run or sequence; groups and auxiliary keys can ask for it as @run.")

@@ -1,9 +1,15 @@
 """LSSTCam, ComCam, LATISS and test stand 8: real files and headers, pixels of known truth."""
 
+import gzip
+import io
+import json
+
 import numpy as np
 import pytest
 from astropy.io import fits
+from typer.testing import CliRunner
 
+from streamcal.cli.main import app
 from streamcal.errors import NotWhole
 from streamcal.instruments.read import read_exposure
 
@@ -23,7 +29,7 @@ def segments(made, place):
 
 def write_like(source, target, images, seqnum, *, compressed):
     """Write a file with the HDUs of another one in which images and number are new."""
-    with fits.open(source, memmap=False) as hdus:
+    with gzip.open(source) as packed, fits.open(io.BytesIO(packed.read())) as hdus:
         primary = hdus[0].header.copy()
         primary["SEQNUM"] = seqnum
         kind = fits.CompImageHDU if compressed else fits.ImageHDU
@@ -56,6 +62,25 @@ def test_full_size_pair(
         infos += inspect(path, instrument)
     assert [int(info.exposure_id) for info in infos] == [first_id, first_id + 1]
     made.assert_measured(*measure(*infos, instrument, 16), amplifiers)
+
+
+def test_two_segments_by_the_command(made, shipped, reference, tmp_path, quietly) -> None:
+    """`streamcal measure` on full-size files of the test stand, two of whose segments the table asks for."""
+    rng, source = np.random.default_rng(11), reference / "lsst_raw" / "201807241028453-RTM-010-S11-det067.fits"
+    amplifiers = [amplifier for amplifier in segments(made, E2V) if amplifier.name in {"Segment13", "Segment02"}]
+    for number in range(2):
+        images = made.simulate(rng, {amplifier.name: (2048, 576) for amplifier in amplifiers}, amplifiers)
+        path = tmp_path / f"20180724102845{number}-RTM-010-S11-det067.fits"
+        write_like(source, path, images, number, compressed=False)
+    (tmp_path / "two.toml").write_text('base = "ts8"\n[geometry]\nimages = 2\nhdus = "^Segment(13|02)$"\n')
+    files = [str(path) for path in sorted(tmp_path.glob("*.fits"))]
+    result = CliRunner().invoke(app, ["measure", *files, "--instrument", str(tmp_path / "two.toml"), "--json"])
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(row["detector"], row["amplifier"]) for row in rows] == [("RTM-010_S11", a.name) for a in amplifiers]
+    for row, true in zip(rows, amplifiers, strict=True):
+        assert row["exposure_time"] == 21.913
+        assert row["gain"] == pytest.approx(true.gain, rel=0.007)
+        assert row["read_noise"] == pytest.approx(np.hypot(true.read_noise, 12**-0.5), rel=0.02)
 
 
 @pytest.mark.parametrize(

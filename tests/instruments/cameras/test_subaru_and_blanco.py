@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from astro_metadata_translator import ObservationInfo
+from astro_metadata_translator.translators import HscTranslator
 from astropy.io import fits
 
 from streamcal.errors import NotWhole
@@ -80,7 +81,7 @@ def test_full_size_hsc_pair(made, measure, inspect, shipped, header, tmp_path, q
         image = made.simulate(rng, {"": HSC_SHAPE}, amplifiers)[""].astype(np.uint16)
         fits.PrimaryHDU(image, cards).writeto(tmp_path / f"{number}.fits")
         infos += inspect(tmp_path / f"{number}.fits", instrument)
-    assert [(info.exposure_id, info.detector) for info in infos] == [("904024", "50"), ("904026", "50")]
+    assert [(info.exposure_id, info.detector) for info in infos] == [("904024", "1_12"), ("904026", "1_12")]
     made.assert_measured(*measure(*infos, instrument, 4), amplifiers)
 
 
@@ -105,12 +106,12 @@ def test_decam_as_the_translator_has_it(header, shipped, identities, name) -> No
 
 @pytest.mark.parametrize("name", ["fitsheader-hsc.yaml", "fitsheader-hsc-HSCA04090107.yaml"])
 def test_hsc_as_the_translator_has_it(header, shipped, identities, name) -> None:
-    """Exposure id, number of the detector, start in both scales, exposure time and run."""
+    """Exposure id, name of the detector, start in both scales, exposure time, run and filter."""
     real = header(name)
     expected = ObservationInfo(real, pedantic=False)
     (info,) = identities(shipped("hsc"), [real], auxiliary_keys=["@run", "@filter"])
     assert int(info.exposure_id) == expected.exposure_id
-    assert info.detector == str(expected.detector_num)
+    assert info.detector == expected.detector_unique_name
     assert_same_times(info, expected)
     assert info.auxiliary["@run"] == expected.science_program
     assert info.auxiliary["@filter"].upper() == expected.physical_filter  # the translator writes all in capitals
@@ -121,6 +122,15 @@ def assert_same_times(info, expected):
     assert info.mjd_start == pytest.approx(expected.datetime_begin.tai.mjd, abs=1e-9)
     assert info.mjd_start_utc == pytest.approx(expected.datetime_begin.utc.mjd, abs=1e-9)
     assert info.exposure_time == expected.exposure_time.to_value("s")
+
+
+def test_every_detector_of_hsc(header, shipped, identities) -> None:
+    """All 112 are called what the translator calls them."""
+    real, hsc = header("fitsheader-hsc.yaml"), shipped("hsc")
+    for number in range(112):
+        real["DET-ID"] = number
+        (info,) = identities(hsc, [real])
+        assert info.detector == HscTranslator(real).to_detector_unique_name()
 
 
 @pytest.mark.parametrize(
