@@ -85,6 +85,7 @@ def _check_chain(config: Config) -> None:
 
 
 def _check_engine(config: Config) -> None:
-    from streamcal.engine.base import check_kind
+    from streamcal.daemon import engine_options
+    from streamcal.engine import check_options
 
-    check_kind(config.engine.kind)
+    check_options(engine_options(config))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -109,14 +110,25 @@ class PipelineConfig(Table):
 class EngineConfig(Table):
     """Where pairs are measured, and within which limits."""
 
-    kind: str = Field("local", description="inline (this process), local (worker processes), or a plugged-in engine.")
-    workers: int = Field(2, ge=1, le=1024, description="Number of worker processes.")
+    kind: str = Field(
+        "local",
+        description="inline (this process), local (worker processes), dask (a cluster), or a plugged-in engine.",
+    )
+    workers: int = Field(2, ge=1, le=1024, description="Number of worker processes; dask: the cluster's own affair.")
     queue_size: int = Field(8, ge=1, description="Most pairs in flight at once.")
     attempts: int = Field(3, ge=1, description="A pair whose worker died is tried this often.")
     job_seconds: float = Field(300.0, gt=0, description="A job that takes longer is killed (s).")
     memory_megabytes: int = Field(4096, ge=0, description="Address space of a worker (MB); 0: no limit.")
     jobs_per_worker: int = Field(1000, ge=1, description="A worker is replaced after this many jobs.")
     order: Literal["oldest", "newest"] = Field("oldest", description="Which waiting pair is measured first.")
+    address: str = Field("", description="dask: the scheduler, tls://HOST:PORT; tcp:// only on this machine.")
+    tls_ca: Path | None = Field(None, description="PEM file of the authority that signed the cluster's certificates.")
+    tls_certificate: Path | None = Field(None, description="PEM file of this side's certificate.")
+    tls_key: Path | None = Field(None, description="PEM file of its key.")
+    allow_plain_tcp: bool = Field(
+        False,
+        description="Accept tcp:// to another machine, over which anybody on the network can run code as this user.",
+    )
 
 
 class OutputConfig(Table):
@@ -256,17 +268,28 @@ def parse_config(values: Mapping[str, Any], path: Path | None = None) -> Config:
             "path": path,
             "source": _absolute(config.source, "folders", base),
             "pipeline": _absolute(config.pipeline, "plugin_folders", base),
+            "engine": _absolute_all(config.engine, ("tls_ca", "tls_certificate", "tls_key"), base),
             "output": _absolute(_absolute(config.output, "folder", base), "state", base),
         }
     )
+
+
+def _absolute_all(table: TableT, keys: tuple[str, ...], base: Path) -> TableT:
+    for key in keys:
+        table = _absolute(table, key, base)
+    return table
 
 
 def _absolute(table: TableT, key: str, base: Path) -> TableT:
     value = getattr(table, key)
     if value is None:
         return table
-    absolute = tuple(base / path.expanduser() for path in value) if isinstance(value, tuple) else base / value
+    absolute = tuple(_join(base, path) for path in value) if isinstance(value, tuple) else _join(base, value)
     return table.model_copy(update={key: absolute})
+
+
+def _join(base: Path, path: Path) -> Path:
+    return Path(os.path.abspath(base / path.expanduser()))  # noqa: PTH100 - ".." goes, links stay
 
 
 def validate(model: type[ModelT], values: Mapping[str, Any], origin: str, prefix: str = "") -> ModelT:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ import structlog
 
 from streamcal import __version__
 from streamcal.config import Config
-from streamcal.engine import EngineOptions, make_engine
+from streamcal.engine import EngineOptions, make_engine, state_of
 from streamcal.errors import ConfigError, RetryLater
 from streamcal.heartbeat import Heartbeat, notify, write_atomically
 from streamcal.intake import Intake
@@ -59,18 +59,39 @@ def prepare(config: Config) -> Workshop:
 
 
 def make_run_engine(config: Config, recipe: Recipe) -> Executor:
-    """Make the engine of a run; its workers warm up in the background."""
-    settings = config.engine
+    """Make the engine of a run; its workers warm up in the background.
+
+    Raises
+    ------
+    ConfigError, PluginError
+        If there is no such engine.
+    """
+    options = engine_options(config)
     return make_engine(
-        EngineOptions(
-            kind=settings.kind,
-            workers=settings.workers,
-            job_seconds=settings.job_seconds,
-            memory_megabytes=settings.memory_megabytes,
-            jobs_per_worker=settings.jobs_per_worker,
+        replace(
+            options,
             start="streamcal.jobs:warm_worker",
             start_payload=recipe.to_json().encode(),
+            identify="streamcal.fingerprint:take_fingerprint",
         )
+    )
+
+
+def engine_options(config: Config) -> EngineOptions:
+    """Return what the configuration says of the engine."""
+    settings = config.engine
+    return EngineOptions(
+        kind=settings.kind,
+        workers=settings.workers,
+        queue_size=settings.queue_size,
+        job_seconds=settings.job_seconds,
+        memory_megabytes=settings.memory_megabytes,
+        jobs_per_worker=settings.jobs_per_worker,
+        address=settings.address,
+        tls_ca=str(settings.tls_ca or ""),
+        tls_certificate=str(settings.tls_certificate or ""),
+        tls_key=str(settings.tls_key or ""),
+        allow_plain_tcp=settings.allow_plain_tcp,
     )
 
 
@@ -148,6 +169,7 @@ class Service:
             "pairs_in_work": self.measuring.in_flight,
             "pairs_committed": self.measuring.committed,
             "pairs_failed": self.measuring.failed,
+            "engine": {"kind": self.run.config.engine.kind, **asdict(state_of(self.run.engine))},
             "source": asdict(self.source.status()),
         }
 

@@ -102,7 +102,7 @@ class Measuring:
     def dispatch(self) -> int:
         """Send ready pairs to the engine, as far as there is room; return how many."""
         now = self._run.clock()
-        room = self._config.queue_size - len(self._measurements)
+        room = self._run.room - len(self._measurements)
         early = [pair_id for pair_id, postponed in self._postponed.items() if postponed.due > now]
         if room <= 0 or len(early) >= MOST_POSTPONED:
             return 0

@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from streamcal.config import Config
+from streamcal.engine import state_of
 from streamcal.jobs import Recipe
 from streamcal.journal import Journal
 from streamcal.wake import Wake
@@ -40,3 +41,8 @@ class Run:
     wake: Wake
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
+
+    @property
+    def room(self) -> int:
+        """Number of jobs of one kind that the engine may be given; none while it is away."""
+        return 0 if state_of(self.engine).away_since is not None else self.config.engine.queue_size

@@ -6,7 +6,9 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -39,6 +41,7 @@ def _describe(status: Status) -> Iterator[str]:
     if status.oldest_waiting:
         yield f"oldest wait {status.oldest_waiting['seconds']:.0f} s: {status.oldest_waiting['path']}"
     if status.pid:
+        yield from _describe_engine(status.heartbeat.get("engine", {}))
         yield from _describe_daemon(status)
     for failure in status.failures:
         blame = " ".join(part for part in (failure["plugin"], failure["stage"]) if part)
@@ -54,6 +57,16 @@ def _describe_daemon(status: Status) -> Iterator[str]:
         yield f"not whole   {beat['files_not_whole']} files"
     for folder, mode in beat.get("source", {}).get("watch_mode", {}).items():
         yield f"watching    {folder} ({mode})"
+
+
+def _describe_engine(engine: dict[str, Any]) -> Iterator[str]:
+    if engine.get("away_since") is not None:
+        since = datetime.fromtimestamp(engine["away_since"], UTC)
+        yield f"ENGINE      away since {since:%Y-%m-%d %H:%M:%S} UTC: {engine['reason']}"
+    elif engine.get("workers") is not None:
+        yield f"engine      {engine['kind']}, {engine['workers']} workers"
+    for worker, reason in engine.get("refused", {}).items():
+        yield f"refused     {worker}: {reason}"
 
 
 def _age(status: Status) -> str:

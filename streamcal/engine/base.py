@@ -32,6 +32,8 @@ class EngineOptions:
         that takes these options and returns an Executor.
     workers : int
         Number of worker processes; on a cluster it is the cluster's.
+    queue_size : int
+        Most jobs that a cluster holds at once, further ones wait on this side; 0: no limit.
     job_seconds : float
         A job that takes longer is ended, in seconds; 0: no limit.
     start_seconds : float
@@ -65,6 +67,7 @@ class EngineOptions:
 
     kind: str = "local"
     workers: int = 1
+    queue_size: int = 0
     job_seconds: float = 300.0
     start_seconds: float = 300.0
     grace_seconds: float = 2.0

@@ -80,6 +80,9 @@ class Cluster:
         OSError
             If the scheduler does not answer.
         """
+        if self._client.status != "running":
+            msg = "the connection was lost"
+            raise ConnectionError(msg)
         present = set(await asyncio.wait_for(self._client.scheduler.ncores_running(), ANSWER_SECONDS))
         for address in self._trials.keys() - present:
             self._forget(address)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import threading
 import time
 from collections import deque
@@ -65,6 +66,7 @@ class DaskEngine(Engine):
         self._closed = False  # no more jobs are taken
         self._aborted = False  # jobs were cancelled
         self._ended = False  # the loop takes no more calls
+        self._due = 0.0  # s, monotonic: when to look at the scheduler again
         self._main: asyncio.Task[None] | None = None
         self._lock = threading.Lock()
         self._loop = asyncio.new_event_loop()
@@ -172,11 +174,11 @@ class DaskEngine(Engine):
         try:
             while not self._is_over:
                 await cluster.review()
-                due = time.monotonic() + PERIOD
-                while not self._is_over and time.monotonic() < due:
+                self._due = time.monotonic() + PERIOD
+                while not self._is_over and time.monotonic() < self._due:
                     self._note(cluster)
                     self._dispatch(cluster)
-                    await self._wait(due)
+                    await self._wait(self._due)
         finally:
             for task in self._running:
                 task.cancel()
@@ -185,7 +187,8 @@ class DaskEngine(Engine):
     def _dispatch(self, cluster: Cluster) -> None:
         """Send what waits to the workers that can be used."""
         workers = cluster.usable
-        while workers and self._waiting:
+        most = self._options.queue_size or math.inf
+        while workers and self._waiting and len(self._running) < most:
             job = self._waiting.popleft()
             if job.future.set_running_or_notify_cancel():
                 task = asyncio.create_task(self._serve(cluster, job, workers))
@@ -200,6 +203,7 @@ class DaskEngine(Engine):
             lost = RetryLater("the scheduler was lost", after_seconds=AFTER_LOSS)
             job.future.set_exception(CancelledError("engine was shut down") if self._aborted else lost)
         except BaseException as exc:  # noqa: BLE001 - the caller learns of it, whatever it is
+            self._due = 0.0
             if isinstance(exc, WorkerDiffers):
                 cluster.distrust()
             job.future.set_exception(exc)
@@ -226,7 +230,7 @@ class DaskEngine(Engine):
         if self._state.reason != reason:
             log.error("engine away", reason=reason)
         since = time.time() if self._state.away_since is None else self._state.away_since
-        self._state = EngineState(away_since=since, reason=reason, workers=0, refused=refused)
+        self._state = EngineState(away_since=since, reason=reason, workers=0, refused=dict(refused))
         while self._waiting:
             future = self._waiting.popleft().future
             if future.set_running_or_notify_cancel():

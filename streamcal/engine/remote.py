@@ -20,7 +20,7 @@ from streamcal.engine.outcome import Outcome
 from streamcal.errors import StreamcalError, WorkerDiffers
 
 MOST_STATIONS = 4  # as many daemons of different configuration can share a worker; one more evicts the least used
-HERE_ONLY = ("kind", "address", "tls_ca", "tls_certificate", "tls_key", "allow_plain_tcp")
+HERE_ONLY = ("kind", "queue_size", "address", "tls_ca", "tls_certificate", "tls_key", "allow_plain_tcp")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -50,7 +50,7 @@ def test_built_in(start_engine):
 def test_unknown_kind(plug):
     """An unknown name is a configuration error that lists the known ones."""
     plug("make_threads")
-    with pytest.raises(ConfigError, match=r"engine.kind must be one of inline, local, other, got 'lokal'"):
+    with pytest.raises(ConfigError, match=r"engine.kind must be one of inline, local, dask, other, got 'lokal'"):
         make_engine(EngineOptions(kind="lokal"))
 
 
