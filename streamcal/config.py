@@ -266,26 +266,22 @@ def parse_config(values: Mapping[str, Any], path: Path | None = None) -> Config:
     return config.model_copy(
         update={
             "path": path,
-            "source": _absolute(config.source, "folders", base),
-            "pipeline": _absolute(config.pipeline, "plugin_folders", base),
-            "engine": _absolute_all(config.engine, ("tls_ca", "tls_certificate", "tls_key"), base),
-            "output": _absolute(_absolute(config.output, "folder", base), "state", base),
+            "source": _absolute(config.source, base, "folders"),
+            "pipeline": _absolute(config.pipeline, base, "plugin_folders"),
+            "engine": _absolute(config.engine, base, "tls_ca", "tls_certificate", "tls_key"),
+            "output": _absolute(config.output, base, "folder", "state"),
         }
     )
 
 
-def _absolute_all(table: TableT, keys: tuple[str, ...], base: Path) -> TableT:
-    for key in keys:
-        table = _absolute(table, key, base)
-    return table
-
-
-def _absolute(table: TableT, key: str, base: Path) -> TableT:
-    value = getattr(table, key)
-    if value is None:
-        return table
-    absolute = tuple(_join(base, path) for path in value) if isinstance(value, tuple) else _join(base, value)
-    return table.model_copy(update={key: absolute})
+def _absolute(table: TableT, base: Path, *keys: str) -> TableT:
+    values = {key: value for key in keys if (value := getattr(table, key)) is not None}
+    return table.model_copy(
+        update={
+            key: tuple(_join(base, path) for path in value) if isinstance(value, tuple) else _join(base, value)
+            for key, value in values.items()
+        }
+    )
 
 
 def _join(base: Path, path: Path) -> Path:

@@ -344,6 +344,10 @@ class Journal:
             (group, detector),
         )
 
+    def rejected_exposures(self) -> list[JournaledExposure]:
+        """Return all rejected exposures, oldest first."""
+        return self._exposures("WHERE disposition = 'rejected' ORDER BY number", ())
+
     def older_groups(self, info: ExposureInfo) -> list[JournaledExposure]:
         """Return the waiting exposures of the same detector that belong to other groups and began earlier."""
         return self._exposures(

@@ -139,14 +139,14 @@ class Pipeline:
 
     def _until_due(self) -> float:
         due = LONGEST_WAIT
-        if self._intake.in_flight < self._run.config.engine.queue_size and not self.paused_because:
+        if self._intake.in_flight < self._run.room and not self.paused_because:
             due = min(self._source.next_due() - self._run.clock(), due)
         return max(due, 0.0)
 
     def _watch(self) -> bool:
         """Files, exposures, pairs, rows: one look at each."""
         self._intake.collect()
-        self._intake.take(self._run.config.engine.queue_size)
+        self._intake.take(self._run.room)
         self._intake.reject_overdue()
         self._offer_exposures()
         self._expire_exposures()
@@ -160,7 +160,7 @@ class Pipeline:
     def _inspect_all(self) -> bool:
         intake = self._intake
         intake.collect()
-        candidates, exhausted = self._next_candidates(self._run.config.engine.queue_size - intake.in_flight)
+        candidates, exhausted = self._next_candidates(self._run.room - intake.in_flight)
         intake.submit(candidates)
         if not exhausted or intake.in_flight:
             return False
@@ -191,7 +191,9 @@ class Pipeline:
 
     def _measure_all(self) -> bool:
         self._measuring.commit()
-        return not (self._measuring.dispatch() or self._measuring.in_flight or self._measuring.postponed)
+        if self._measuring.dispatch() or self._measuring.in_flight or self._measuring.postponed:
+            return False
+        return self._run.room > 0  # an engine that is away was given nothing, whatever there is to do
 
     def _close_all(self) -> bool:
         for exposure in self._journal.waiting_exposures():
@@ -271,6 +273,6 @@ class Pipeline:
 
     def _serve_requests(self) -> None:
         for request in requests.pending(self._run.config.state_folder / "requests"):
-            text = requests.apply(request, self._journal, self._orphan)
-            self._log.info("request", request=request.values, result=text)
-            request.remove()
+            outcome = requests.apply(request, self._journal, self._orphan)
+            self._log.info("request", request=request.values, outcome=outcome.text)
+            request.close(outcome)

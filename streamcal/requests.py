@@ -5,18 +5,22 @@ When the daemon is down, a command takes its lock and serves its request itself,
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from streamcal.errors import RetryLater
+from streamcal.heartbeat import write_atomically
 from streamcal.journal import Journal, JournaledExposure
+from streamcal.paths import show_path
 from streamcal.records import PairState
 
+FORGOTTEN = 60.0  # s
 Orphan = Callable[[JournaledExposure, str], None]
 
 
@@ -35,8 +39,8 @@ class Request:
     path: Path
     values: dict[str, Any]
 
-    def remove(self) -> None:
-        """Take it away: it is served.
+    def close(self, outcome: Outcome) -> None:
+        """Take it away, served; its outcome lies where whoever asked looks for it.
 
         Raises
         ------
@@ -44,10 +48,28 @@ class Request:
             If the folder cannot be written now; serving it again then changes nothing.
         """
         try:
+            with contextlib.suppress(OSError):
+                write_atomically(_answer_path(self.path), json.dumps(asdict(outcome)))
             self.path.unlink(missing_ok=True)
         except OSError as exc:
             msg = f"{self.path}: {exc.strerror}; it stays and is served again"
             raise RetryLater(msg) from exc
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What became of a request.
+
+    Attributes
+    ----------
+    text : str
+        For people.
+    count : int
+        Number of things it had an effect on; 0: nothing was as it says.
+    """
+
+    text: str
+    count: int
 
 
 def leave(folder: Path, values: dict[str, Any]) -> Path:
@@ -67,13 +89,32 @@ def leave(folder: Path, values: dict[str, Any]) -> Path:
     return hidden.rename(folder / f"{name}.json")
 
 
+def take_answer(path: Path) -> Outcome | None:
+    """Return what became of a request that was left here, once; None while it is not served."""
+    answer = _answer_path(path)
+    values = _read(answer)
+    if not values:
+        return None
+    answer.unlink(missing_ok=True)
+    return Outcome(**values)
+
+
+def _answer_path(path: Path) -> Path:
+    return path.with_suffix(".answer")
+
+
 def pending(folder: Path) -> list[Request]:
-    """Return the requests that wait, oldest first."""
+    """Return the requests that wait, oldest first; old answers that nobody fetched are cleared away."""
     try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix == ".json" and not path.name.startswith("."))
+        paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError:
         return []
-    return [Request(path=path, values=_read(path)) for path in paths]
+    waiting = [Request(path=path, values=_read(path)) for path in paths if path.suffix == ".json"]
+    for path in paths if waiting else ():
+        with contextlib.suppress(OSError):
+            if path.suffix == ".answer" and time.time() - path.stat().st_mtime > FORGOTTEN:
+                path.unlink()
+    return waiting
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -84,14 +125,15 @@ def _read(path: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def apply(request: Request, journal: Journal, orphan: Orphan) -> str:
+def apply(request: Request, journal: Journal, orphan: Orphan) -> Outcome:
     """Do what a request asks for.
 
     Parameters
     ----------
     request : Request
-        ``retry`` with ``pairs`` (prefixes of pair ids; none: all failed ones) and ``files`` (paths of rejected files),
-        or ``close-group`` with ``group`` and, if not all, ``detector``.
+        ``retry`` with ``pairs`` (beginnings of pair ids), ``files`` (rejected files, by path or as `show_path` shows
+        it) or ``rejected`` (all of them); with none of these all failed pairs. ``close-group`` with ``group`` and
+        ``detector``, either of them or none.
     journal : Journal
         Where it takes effect.
     orphan : callable
@@ -99,38 +141,49 @@ def apply(request: Request, journal: Journal, orphan: Orphan) -> str:
 
     Returns
     -------
-    str
-        What was done, for people.
+    Outcome
+        What was done.
     """
     command = request.values.get("command")
     if command == "retry" and all(_is_texts(request.values.get(key, [])) for key in ("pairs", "files")):
         return _retry(request.values, journal)
     if command == "close-group" and _is_texts([request.values.get(key) or "" for key in ("group", "detector")]):
         return _close_group(request.values, journal, orphan)
-    return f"not a request that is known, nothing done: {request.values!r}"
+    return Outcome(text=f"not a request that is known, nothing done: {request.values!r}", count=0)
 
 
 def _is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
-def _retry(values: dict[str, Any], journal: Journal) -> str:
-    prefixes, files = list(values.get("pairs", ())), list(values.get("files", ()))
+def _retry(values: dict[str, Any], journal: Journal) -> Outcome:
+    prefixes, names, everything = values.get("pairs", []), values.get("files", []), bool(values.get("rejected"))
+    files = _rejected_files(journal, None if everything else names) if everything or names else []
     if prefixes:
         pairs = [pair for prefix in prefixes for pair in journal.find_pairs(prefix) if pair.state == PairState.FAILED]
     else:
-        pairs = [] if files else journal.failed_pairs()
+        pairs = [] if everything or names else journal.failed_pairs()
     with journal.transaction():
         for pair in pairs:
             journal.retry_pair(pair.record.pair_id)
         for path in files:
             journal.forget_file(path)
-    return f"{len(pairs)} pairs and {len(files)} files to be tried again"
+    text = f"failed pairs to be measured again: {len(pairs)}; rejected files to be looked into again: {len(files)}"
+    return Outcome(text=text, count=len(pairs) + len(files))
 
 
-def _close_group(values: dict[str, Any], journal: Journal, orphan: Orphan) -> str:
+def _rejected_files(journal: Journal, names: list[str] | None) -> list[str]:
+    """Return the paths of rejected files that are named, or of all."""
+    paths = list(dict.fromkeys(entry.info.path for entry in journal.rejected_exposures()))
+    if names is None:
+        return paths
+    wanted = {*names, *(os.path.realpath(name) for name in names)}
+    return [path for path in paths if wanted & {path, show_path(path), os.path.realpath(path)}]
+
+
+def _close_group(values: dict[str, Any], journal: Journal, orphan: Orphan) -> Outcome:
     exposures = journal.waiting_exposures(group=values.get("group"), detector=values.get("detector"))
     with journal.transaction():
         for exposure in exposures:
             orphan(exposure, "its group was closed")
-    return f"{len(exposures)} exposures without partner recorded as orphans"
+    return Outcome(text=f"exposures without partner recorded as orphans: {len(exposures)}", count=len(exposures))

@@ -6,17 +6,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from streamcal import requests
 from streamcal.journal import Journal, JournaledExposure
 from streamcal.lock import StateLock, lock_owner
 from streamcal.records import Disposition
 from streamcal.status import find_state
 
+EXIT_DONE, EXIT_FAILURE = 0, 1
 PATIENCE = 5.0  # s
 
 
-def ask_daemon(output: Path, values: dict[str, Any]) -> str:
-    """Have a request served; return what was done, for people.
+def ask_daemon(output: Path, values: dict[str, Any]) -> int:
+    """Have a request served, and print what was done; return the exit code.
 
     Parameters
     ----------
@@ -24,33 +27,43 @@ def ask_daemon(output: Path, values: dict[str, Any]) -> str:
         Output folder of the run.
     values : dict
         See `streamcal.requests.apply`.
+
+    Returns
+    -------
+    int
+        0; 1 if nothing was as the request says, or the daemon has not answered.
     """
     state = find_state(output)
     path = requests.leave(state / "requests", values)
-    if owner := lock_owner(state):
-        return _await_service(path, owner)
-    with StateLock(state):
-        return _serve(state, path)
+    if lock_owner(state) is None:
+        with StateLock(state):
+            _serve(state)
+    outcome = _await_answer(path)
+    if outcome is None:
+        typer.echo("the daemon has not answered yet; it will do it when it can", err=True)
+        return EXIT_FAILURE
+    typer.echo(outcome.text)
+    return EXIT_DONE if outcome.count else EXIT_FAILURE
 
 
-def _await_service(path: Path, owner: int) -> str:
+def _await_answer(path: Path) -> requests.Outcome | None:
     deadline = time.monotonic() + PATIENCE
-    while path.exists() and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        if outcome := requests.take_answer(path):
+            return outcome
         time.sleep(0.05)
-    return f"the daemon ({owner}) {'will do it when it can' if path.exists() else 'has done it; see its log'}"
+    return None
 
 
-def _serve(state: Path, path: Path) -> str:
+def _serve(state: Path) -> None:
+    """Serve all requests in the daemon's place."""
     journal = Journal(state / "journal.db")
 
     def orphan(exposure: JournaledExposure, reason: str) -> None:
         journal.set_disposition(exposure.number, Disposition.ORPHAN, reason)
 
     try:
-        texts = []
-        for request in requests.pending(path.parent):
-            texts.append(requests.apply(request, journal, orphan))
-            request.remove()
+        for request in requests.pending(state / "requests"):
+            request.close(requests.apply(request, journal, orphan))
     finally:
         journal.close()
-    return f"{texts[-1]}, at the next start"

@@ -198,12 +198,14 @@ def retry(
         list[Path] | None,
         typer.Option("--file", metavar="PATH", help="A rejected file that is to be looked into again."),
     ] = None,
+    rejected: Annotated[bool, typer.Option("--rejected", help="All rejected files.")] = False,
 ) -> None:
-    """Try again what failed; the daemon does it, or the next start."""
+    """Try again what was set aside; the daemon does it at once, or the next start."""
     from streamcal.cli.ask import ask_daemon
 
-    paths = [str(path.absolute()) for path in files or ()]
-    typer.echo(ask_daemon(output, {"command": "retry", "pairs": pairs or [], "files": paths}))
+    names = [name for path in files or () for name in dict.fromkeys((str(path), str(path.absolute())))]
+    values: dict[str, Any] = {"command": "retry", "pairs": pairs or [], "files": names, "rejected": rejected}
+    raise typer.Exit(ask_daemon(output, values))
 
 
 @app.command("close-group")
@@ -222,7 +224,7 @@ def close_group(
     from streamcal.cli.ask import ask_daemon
 
     values: dict[str, Any] = {"command": "close-group", "group": group, "detector": detector}
-    typer.echo(ask_daemon(output, values))
+    raise typer.Exit(ask_daemon(output, values))
 
 
 @app.command()
@@ -305,6 +307,7 @@ def measure_crosstalk(
     ] = None,
 ) -> None:
     """Measure a crosstalk matrix with its errors on exposures with bright spots or stars."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # products this small take ten times longer on a busy machine
     from streamcal.cli.crosstalk import MatrixRequest, measure_matrix
 
     request = MatrixRequest(

@@ -282,3 +282,15 @@ def test_a_place_that_cannot_be_written_is_one_line(command):
     done = streamcal(*command)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_retry_says_what_it_found(run_folder):
+    """A rejected file is named by any path of it; what matches nothing is exit code 1."""
+    done = streamcal(
+        "retry", run_folder / "output", "--file", run_folder / "output" / ".." / "incoming" / "broken.fits"
+    )
+    assert (done.returncode, done.stdout.strip()[-1]) == (0, "1"), done.stderr
+    done = streamcal("retry", run_folder / "output", "--rejected")
+    assert (done.returncode, done.stdout.strip()[-1]) == (0, "1")
+    assert streamcal("retry", run_folder / "output", "--file", "/nowhere/x.fits").returncode == 1
+    assert streamcal("retry", run_folder / "output", "zzzz").returncode == 1

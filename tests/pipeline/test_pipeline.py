@@ -247,11 +247,12 @@ def test_a_request_closes_a_group(bench):
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"command": "explode"}'])
 def test_a_request_that_is_none_does_no_harm(bench, text):
-    """Rubbish among the requests is taken away."""
+    """Rubbish among the requests is taken away, and answered."""
     folder = bench.folder / "state" / "requests"
     folder.mkdir(parents=True)
     (folder / "1.json").write_text(text)
     bench.turn()
+    assert requests.take_answer(folder / "1.json").count == 0
     assert list(folder.iterdir()) == []
 
 
