@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 QUANTUM = 1.0  # ADU: the step of an analogue-to-digital converter
-QUANTISED_SIGMA = 0.1  # ADU: a narrower core is that of integers, whose noise the quartiles cannot see
+QUANTISED_SIGMA = 0.25  # ADU: a narrower core is that of integers less a level per row: quartiles cannot see the noise
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -43,14 +43,21 @@ def check_overscan_model(model: str, order: int = 1) -> None:
 
 
 def fit_overscan(
-    overscan: ArrayLike, model: str = "MEDIAN_PER_ROW", *, order: int = 1, n_sigma: float = 5.5, n_iter: int = 3
+    overscan: ArrayLike, model: str = "MEAN_PER_ROW", *, order: int = 1, n_sigma: float = 5.5, n_iter: int = 3
 ) -> Overscan:
     """Fit the level of a serial overscan (or prescan) along its rows, and measure the read noise on what remains.
 
     Outliers are pixels that lie beyond the cut about the median of their own row; no level is made with them.
     The read noise is the clipped scatter of all pixels about the level, corrected for the truncation and for what a
     level fitted to the same pixels hides: ``1 - 1/n`` of the variance is left by the mean of a row of n pixels,
-    ``1 - 2/n + v_n`` by its median (v_n: `median_variance_factor`), ``1 - p/N`` by a model of p coefficients.
+    ``1 - 2/n + v_n`` by its median (v_n: `median_variance_factor`), ``1 - p/N`` by a model of p coefficients. What
+    the digitising adds (1/12 ADU^2) is part of it, as it is part of the variance of a flat.
+
+    The median of whole numbers takes its place within the step that holds the middle of the pixels, as grouped data
+    have it: ``step - 1/2 + (n/2 - pixels below) / pixels on the step``. Means of digitised pixels are right down to a
+    noise of 0.5 ADU. Of 10 or more columns a median per row is right to 0.01 ADU and its read noise to 1 % from 1 ADU
+    on, its variance is that of `median_variance_factor` to 15 % from 2 ADU on; at 0.5 ADU it is 0.06 ADU, 3 %, and a
+    factor of 3.
 
     Parameters
     ----------
@@ -87,7 +94,7 @@ def fit_overscan(
     pixels[~np.isfinite(pixels)] = np.nan
     columns = max(1, round(np.isfinite(pixels).sum() / len(pixels)))
     left_by_median = 1 - 2 / columns + median_variance_factor(columns)
-    about_row = pixels - _row_medians(pixels)[:, np.newaxis]
+    about_row = pixels - _row_middles(pixels).mean(axis=0)[:, np.newaxis]
     good = _clip_residual(about_row, left_by_median, n_sigma, n_iter).within(about_row)
     level, n_coefficients = _fit_level(np.where(good, pixels, np.nan), model, order)
     n_good = max(int(good.sum()), 1)
@@ -97,7 +104,7 @@ def fit_overscan(
     read_noise = residual.sigma / math.sqrt(left) if dof > 0 else math.nan
     return Overscan(
         level=level,
-        median=float(np.median(pixels[good])) if good.any() else math.nan,
+        median=float(_row_medians(pixels[good][np.newaxis])[0]) if good.any() else math.nan,
         sigma=clip_statistics(pixels[good], n_sigma, n_iter).sigma,
         read_noise=read_noise,
         read_noise_error=read_noise / math.sqrt(2 * dof) if dof > 0 else math.nan,
@@ -107,7 +114,7 @@ def fit_overscan(
 
 
 def row_overscan_covariance(
-    read_noise: float, n_columns: int, model: str = "MEDIAN_PER_ROW", *, n_rows: int = 1, order: int = 1
+    read_noise: float, n_columns: int, model: str = "MEAN_PER_ROW", *, n_rows: int = 1, order: int = 1
 ) -> float:
     """Tell what subtracting an overscan level adds to an image's variance and to its covariances along a row.
 
@@ -190,7 +197,8 @@ def _fit_level(pixels: NDArray[np.float64], model: str, order: int) -> tuple[NDA
     if not good.any():
         return np.full(n_rows, np.nan), 0
     if model in {"MEDIAN", "MEAN"}:
-        return np.full(n_rows, np.median(pixels[good]) if model == "MEDIAN" else pixels[good].mean()), 1
+        level = _row_medians(pixels[good][np.newaxis])[0] if model == "MEDIAN" else pixels[good].mean()
+        return np.full(n_rows, level), 1
     rows = np.arange(n_rows)
     counts = good.sum(axis=1)
     filled = counts > 0
@@ -201,13 +209,31 @@ def _fit_level(pixels: NDArray[np.float64], model: str, order: int) -> tuple[NDA
         return np.interp(rows, rows[filled], means), int(filled.sum())
     order = min(order, int(filled.sum()) - 1)
     series = SERIES[model].fit(rows[filled], means, order, domain=[0, max(n_rows - 1, 1)], w=np.sqrt(counts[filled]))
-    level: NDArray[np.float64] = series(rows)
-    return level, order + 1
+    levels: NDArray[np.float64] = series(rows)
+    return levels, order + 1
 
 
 def _row_medians(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Median of each row without its NaN; NaN for a row that has nothing else."""
+    """Median of each row without its NaN, whole numbers as grouped data; NaN for a row that has nothing else."""
+    middles = _row_middles(pixels)
+    finite = pixels[np.isfinite(pixels)]
+    if np.all(finite == np.rint(finite)):
+        middles = np.array([_place_in_step(pixels, middle) for middle in middles])
+    medians: NDArray[np.float64] = middles.mean(axis=0)
+    return medians
+
+
+def _row_middles(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the two middle values of each row without its NaN, which are one where their number is odd."""
     ordered = np.sort(pixels, axis=1)  # NaN last
     rows, counts = np.arange(len(pixels)), np.isfinite(pixels).sum(axis=1)
-    medians: NDArray[np.float64] = (ordered[rows, (counts - 1) // 2] + ordered[rows, counts // 2]) / 2
-    return medians
+    return np.array([ordered[rows, (counts - 1) // 2], ordered[rows, counts // 2]])
+
+
+def _place_in_step(pixels: NDArray[np.float64], middle: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Tell how far into its step the middle of each row's pixels lies, were they spread evenly over it."""
+    step = middle[:, np.newaxis]
+    half = np.isfinite(pixels).sum(axis=1) / 2
+    below, inside = (pixels < step).sum(axis=1), (pixels == step).sum(axis=1)
+    placed: NDArray[np.float64] = middle - 0.5 + (half - below) / np.maximum(inside, 1)  # none: the middle is NaN
+    return placed

@@ -33,7 +33,7 @@ OverscanPlace = Annotated[str, AfterValidator(_check_place)]
 class OverscanSettings(Settings):
     """How the level of an overscan is found."""
 
-    model: str = Field("MEDIAN_PER_ROW", description=f"How the level runs along rows: {', '.join(OVERSCAN_MODELS)}.")
+    model: str = Field("MEAN_PER_ROW", description=f"How the level runs along rows: {', '.join(OVERSCAN_MODELS)}.")
     order: int = Field(1, ge=0, description="Order of the POLYNOMIAL, CHEBYSHEV or LEGENDRE.")
     skip_leading: int = Field(0, ge=0, description="Overscan columns left out: those that are read first.")
     skip_trailing: int = Field(0, ge=0, description="Overscan columns left out: those that are read last.")

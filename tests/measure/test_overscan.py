@@ -94,6 +94,42 @@ def test_read_noise_of_quantised_pixels_of_low_noise():
     assert fit_overscan(pixels, "MEAN").read_noise == pytest.approx(pixels.std(), rel=1e-4)
 
 
+def digitise(sigma, model, n_columns=54, n_rows=8000):
+    """Fit a digitised overscan whose level lies anywhere between two whole numbers; return fit, true level, noise."""
+    rng = np.random.default_rng(round(10 * sigma))
+    level = np.repeat(1000 + np.arange(8) / 8, n_rows // 8)
+    pixels = (rng.normal(0, sigma, (n_rows, n_columns)) + level[:, np.newaxis]).round()
+    return fit_overscan(pixels, model, n_sigma=4.0), level, math.hypot(sigma, math.sqrt(1 / 12))
+
+
+@pytest.mark.parametrize("n_columns", [10, 54])
+@pytest.mark.parametrize("sigma", [0.5, 1.0, 2.0, 4.0])
+def test_means_of_digitised_pixels_are_unbiased(sigma, n_columns):
+    """Level, read noise with the digitising in it, and row covariance, within four errors."""
+    fit, level, noise = digitise(sigma, "MEAN_PER_ROW", n_columns)
+    errors = fit.level - level
+    assert errors.mean() == pytest.approx(0, abs=4 * errors.std() / math.sqrt(len(level)))
+    assert fit.read_noise == pytest.approx(noise, abs=4 * fit.read_noise_error)
+    assert fit.row_covariance == pytest.approx(errors.var(), rel=4 * math.sqrt(2 / len(level)))
+
+
+@pytest.mark.parametrize(("sigma", "covariance"), [(1.0, 0.4), (2.0, 0.15), (4.0, 0.1)])
+def test_medians_of_digitised_pixels_are_as_good_as_said(sigma, covariance):
+    """From 1 ADU on: the level to 0.01 ADU between any two whole numbers, the read noise to 1 %."""
+    fit, level, noise = digitise(sigma, "MEDIAN_PER_ROW")
+    errors = (fit.level - level).reshape(8, -1)
+    np.testing.assert_allclose(errors.mean(axis=1), 0, atol=0.01 + 4 * errors.std() / math.sqrt(errors.shape[1]))
+    assert fit.read_noise == pytest.approx(noise, rel=0.01)
+    assert fit.row_covariance == pytest.approx(errors.var(), rel=covariance)
+
+
+def test_the_median_of_many_whole_numbers_lies_between_them():
+    """One level of all pixels: not the nearest whole number, 0.4 ADU away."""
+    pixels = np.random.default_rng(8).normal(1000.4, 3, (2000, 54)).round()
+    fit = fit_overscan(pixels, "MEDIAN")
+    assert fit.level[0] == fit.median == pytest.approx(1000.4, abs=0.05)
+
+
 def test_one_column_has_no_read_noise_per_row():
     """A per-row level takes the only degree of freedom of a single column: no read noise."""
     assert math.isnan(fit_overscan(np.random.default_rng(4).normal(0, 1, (50, 1)), "MEAN_PER_ROW").read_noise)
