@@ -139,11 +139,12 @@ def _write_solved(output: Path, folder: Path, key: GroupKey, pairs: GroupPairs) 
 
 
 def _write_partials(folder: Path, key: GroupKey, pairs: GroupPairs) -> Iterator[Path]:
-    from streamcal.export.lsst import describe_origin, make_partial, write_fits
+    from streamcal.export.lsst import common_pixels, describe_origin, make_partial, write_fits
 
+    n_pixels = common_pixels(pairs)
     for place, (first, _) in enumerate(_exposure_names(pairs)):
         path = folder / f"{_file_name('ptc-partial', key.detector, key.group, first)}.fits"
-        write_fits(make_partial(pairs, place), path, describe_origin(key, "PARTIAL", _filter_of(key, pairs)))
+        write_fits(make_partial(pairs, place, n_pixels), path, describe_origin(key, "PARTIAL", _filter_of(key, pairs)))
         yield path
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from streamcal.cli.tables import format_json, format_value
+from streamcal.cli.tables import format_value
 from streamcal.config import read_toml, validate
 from streamcal.errors import ConfigError, StateError
 from streamcal.lock import StateLock, lock_owner
@@ -92,8 +95,6 @@ def load_fit_config(output: Path, config: Path | None, model: str | None = None)
 
 
 def _find_configuration(output: Path) -> Path | None:
-    import json
-
     try:
         named = json.loads((output / "streamcal.json").read_text()).get("configuration", "")
     except (OSError, ValueError):
@@ -180,8 +181,7 @@ def _open_sink(output: Path, state: Path) -> Iterator[ArrowSink]:
 def _print(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         for row in rows:
-            names = {"flag_names": decode_fit_flags(row["flags"])}
-            typer.echo(format_json({**_plain(row), "fit_flags": row["flags"], **names}))
+            typer.echo(format_solution(row))
         return
     from rich.console import Console
 
@@ -206,11 +206,20 @@ def _make_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row with lists in place of arrays, and without the name that `format_json` takes for measurements'."""
-    return {
-        name: value.tolist() if hasattr(value, "tolist") else value for name, value in row.items() if name != "flags"
-    }
+def format_solution(row: Mapping[str, Any]) -> str:
+    """Return a solution as one line of JSON; flags by name as well, NaN as null."""
+    values = {name: _plain(value) for name, value in row.items()}
+    return json.dumps({**values, "flag_names": decode_fit_flags(row["flags"])})
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
 def _format(name: str, row: Mapping[str, Any]) -> str:
@@ -225,13 +234,11 @@ def _format(name: str, row: Mapping[str, Any]) -> str:
 
 def format_uncertain(value: float, error: float) -> str:
     """Return a value with its error, both to two digits of the error."""
-    from math import floor, isfinite, log10
-
-    if not (isfinite(value) and isfinite(error) and error > 0):
+    if not (math.isfinite(value) and math.isfinite(error) and error > 0):
         return format_value("", value)
-    digits = 1 - floor(log10(error))
+    digits = 1 - math.floor(math.log10(error))
     if abs(value) < 1e-3:
-        power = floor(log10(abs(value))) if value else 0
+        power = math.floor(math.log10(abs(value))) if value else 0
         shown = max(digits + power, 0)
         return f"({value / 10.0**power:.{shown}f} ± {error / 10.0**power:.{shown}f})e{power}"
     shown = max(digits, 0)

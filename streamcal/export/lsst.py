@@ -71,7 +71,7 @@ def make_solved(pairs: GroupPairs, solutions: Sequence[Row]) -> Table:
         msg = f"solutions must be of one model, got {', '.join(models) or 'none'}"
         raise ValueError(msg)
     bad = [row["amplifier"] for row in solutions if row["flags"] & BAD]
-    n_pixels = _common_pixels(pairs)
+    n_pixels = common_pixels(pairs)
     rows = [
         {
             **_describe_pairs(pairs, row["amplifier"], n_pixels),
@@ -95,15 +95,8 @@ def make_partial(pairs: GroupPairs, place: int, n_pixels: int | None = None) -> 
     n_pixels : int, optional
         Pixel count of all pairs of the group; the batch solver wants the same in each, so the median by default.
     """
-    from dataclasses import replace
-
-    one = replace(
-        pairs,
-        seq=[pairs.seq[place]],
-        exposure_ids=pairs.exposure_ids[[place]],
-        places={name: places[[place]] for name, places in pairs.places.items()},
-    )
-    count = _common_pixels(pairs) if n_pixels is None else n_pixels
+    one = pairs.take(place)
+    count = common_pixels(pairs) if n_pixels is None else n_pixels
     rows = []
     for name in pairs.amplifiers:
         row = {**_describe_pairs(one, name, count), **_blank_solution(1, _side(one, name)), "BAD_AMPS": _names([])}
@@ -154,7 +147,7 @@ def _side(pairs: GroupPairs, amplifier: str) -> int:
     return int(pairs.matrices(amplifier, "covariance").shape[1])
 
 
-def _common_pixels(pairs: GroupPairs) -> int:
+def common_pixels(pairs: GroupPairs) -> int:
     """Return the median of the pixels selected; their solver refuses a group in which counts differ."""
     counts = np.concatenate([pairs.numbers(name, "n_selected") for name in pairs.amplifiers])
     known = counts[np.isfinite(counts)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,6 +57,16 @@ class GroupPairs:
         from streamcal import results
 
         return _take(results.covariances(self.table, column), self.places[amplifier])
+
+    def take(self, place: int) -> GroupPairs:
+        """Return one pair, of all amplifiers."""
+        import pyarrow.compute as pc
+
+        seq = self.seq[place]
+        table = self.table.filter(pc.equal(self.table["seq"], seq))
+        rows = {name: row for row, name in enumerate(table["amplifier"].to_pylist())}
+        places = {name: np.array([rows.get(name, -1)]) for name in self.amplifiers}
+        return replace(self, seq=[seq], exposure_ids=self.exposure_ids[[place]], table=table, places=places)
 
     def auxiliary(self) -> dict[str, NDArray[Any]]:
         """Return the auxiliary header values, (n,), by key: numbers where all are, else text."""

@@ -180,8 +180,9 @@ def test_all_pictures_of_an_output_can_be_drawn(output):
     pictures = dict(list_pictures(output, solutions(output).to_pylist()))
     assert len(pictures) == 2 * 4 + 2 + 3
     assert {"curves_S00_RUNID=1_log", "covariances_S01_RUNID=1", "trends_S00", "focal_plane_noise"} <= set(pictures)
-    for draw in pictures.values():
-        draw().draw_without_rendering()
+    for name, draw in pictures.items():
+        if "S01" not in name:  # as those of S00
+            draw().draw_without_rendering()
 
 
 def test_png_is_written_beside_the_output_by_default(output, capsys):

@@ -39,6 +39,7 @@ def test_fit_prints_json(output, capsys):
     assert first["model"] == "EXPAPPROXIMATION"
     assert first["gain"] == pytest.approx(GAIN, rel=0.01)
     assert "TURNOFF_NOT_REACHED" in first["flag_names"]
+    assert (len(first["mean"]), first["b_matrix"], first["parameter_covariance"]) == (20, [[None]], None)
     assert solutions(output).num_rows == 0
 
 
