@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import typer
@@ -18,6 +18,7 @@ from rich.text import Text
 from streamcal.cli.tables import print_table
 from streamcal.errors import ConfigError, ExposureError, NotWhole, StreamcalError
 from streamcal.instruments import Instrument, instrument_names, load_instrument, read_exposure
+from streamcal.instruments.catalog import Tables
 from streamcal.instruments.draft import draft_instrument
 from streamcal.instruments.fits import open_hdus
 from streamcal.instruments.identify import identify, with_names
@@ -30,6 +31,9 @@ from streamcal.plugins import load_plugins
 from streamcal.records import Exposure, ExposureInfo, FileStat, Section
 from streamcal.source.whole import Limits, Structure, inspect_structure
 from streamcal.template import write_value
+
+if TYPE_CHECKING:
+    from streamcal.cli.picture import Panel
 
 EXIT_DONE, EXIT_REJECTED = 0, 3
 MAD_TO_SIGMA = 1.482602  # of a normal distribution
@@ -73,26 +77,24 @@ def inspect_fits(path: Path, name: str | None, picture: Path | None) -> int:
     ConfigError
         If there is no such instrument, matplotlib is not there for a picture, or the picture has another ending.
     """
-    offered = {name: offer.table for name, offer in load_plugins().instruments.items()}
     if picture:
         _check_picture(picture)
+    offered = {name: offer.table for name, offer in load_plugins().instruments.items()}
     chosen = load_instrument(name, base=Path.cwd(), offered=offered) if name else None
     try:
         file = _look_into(path)
         _show_structure(file)
         if chosen is None:
-            table = draft_instrument(file.headers)
-            _show_candidates(file, [load_instrument(each, base=Path.cwd()) for each in instrument_names()])
-            _show_draft(table)
-            chosen = load_instrument(table, base=Path.cwd())
-        exposures = list(_show_exposures(file, chosen))
+            _show_candidates(file, offered)
+            chosen = _show_draft(file)
+        panels = [panel for exposure in _show_exposures(file, chosen) if picture for panel in _make_panels(exposure)]
     except (ExposureError, NotWhole) as exc:
         typer.echo(f"streamcal: {show_path(path)}: {exc}", err=True)
         return EXIT_REJECTED
     if picture:
-        from streamcal.cli.picture import draw_detectors
+        from streamcal.cli.picture import draw_panels
 
-        draw_detectors(exposures, picture)
+        draw_panels(panels, picture)
         typer.echo(f"\ndrew {show_path(picture)}")
     return EXIT_DONE
 
@@ -105,6 +107,12 @@ def _check_picture(picture: Path) -> None:
     if picture.suffix.lower().removeprefix(".") not in SUFFIXES:
         msg = f"--picture must end in one of .{', .'.join(SUFFIXES)}, got {show_path(picture)!r}"
         raise ConfigError(msg)
+
+
+def _make_panels(exposure: Exposure) -> list[Panel]:
+    from streamcal.cli.picture import make_panels
+
+    return make_panels(exposure)
 
 
 def _look_into(path: Path) -> InputFile:
@@ -142,7 +150,8 @@ def _add_row(table: Table, *cells: str) -> None:
     table.add_row(*map(Text, cells))  # as text: rich takes brackets for markup, of which sections and headers are full
 
 
-def _show_candidates(file: InputFile, instruments: Sequence[Instrument]) -> None:
+def _show_candidates(file: InputFile, offered: Tables) -> None:
+    instruments = (load_instrument(name, base=Path.cwd(), offered=offered) for name in instrument_names(offered))
     fitting = [instrument.name for instrument in instruments if _fits(file, instrument)]
     typer.echo(f"\nInstruments whose table fits this file: {', '.join(fitting) or 'none'}")
 
@@ -161,17 +170,18 @@ def _identify(file: InputFile, instrument: Instrument) -> list[ExposureInfo]:
     return identify(instrument, file.headers, file.path, file.stat, file.structure.digest)
 
 
-def _show_draft(table: dict[str, Any]) -> None:
+def _show_draft(file: InputFile) -> Instrument:
+    """Show a table made for this file, and return the instrument that it describes."""
+    table = draft_instrument(file.headers)
     typer.echo("\nA draft for the configuration (read it, above all what flats are and what the sections say):\n")
+    tables = {f"instrument.{key}": value for key, value in table.items() if isinstance(value, dict)}
     plain = {key: value for key, value in table.items() if not isinstance(value, dict)}
-    for name, values in (
-        ("instrument", plain),
-        *((f"instrument.{key}", table[key]) for key in table if key not in plain),
-    ):
+    for name, values in {"instrument": plain, **tables}.items():
         typer.echo(f"[{name}]")
         for key, value in values.items():
             typer.echo(f"{key} = {write_value(value)}")
         typer.echo("")
+    return load_instrument(table, base=Path.cwd())
 
 
 def _show_exposures(file: InputFile, instrument: Instrument) -> Iterator[Exposure]:

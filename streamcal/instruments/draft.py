@@ -49,9 +49,10 @@ def draft_instrument(headers: Sequence[Header]) -> dict[str, Any]:
     for header in (*reversed(headers[1:]), *headers[:1]):
         merged |= header
     table: dict[str, Any] = {"name": _name(merged), "identify": _draft_identity(merged, images)}
+    count = {"images": len(images)} if images else {}
     if "ESO DET OUT1 NX" in merged:
-        return {"base": "eso", **table, "geometry": {"images": len(images)}}
-    return {**table, "geometry": {"images": len(images), **_draft_geometry(images[0] if images else {})}}
+        return {"base": "eso", **table, "geometry": count}
+    return {**table, "geometry": {**count, **_draft_geometry(images[0] if images else {})}}
 
 
 def _name(merged: Header) -> str:

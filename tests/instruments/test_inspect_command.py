@@ -82,6 +82,16 @@ def test_no_fits(tmp_path, content) -> None:
     assert "x.fits" in message
 
 
+def test_no_images(tmp_path) -> None:
+    """A table is FITS, but there is nothing to measure in it."""
+    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns([fits.Column("A", "D", array=[1.0])])]).writeto(
+        tmp_path / "x.fits"
+    )
+    code, text, message = inspect_command(tmp_path / "x.fits")
+    assert (code, "BINTABLE" in text) == (3, True)
+    assert "has no image HDU" in message
+
+
 def test_wrong_instrument(simulated_file) -> None:
     """The file does not have what the instrument writes."""
     code, text, message = inspect_command(simulated_file(), "--instrument", "lsstcam")
