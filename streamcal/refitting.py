@@ -53,7 +53,8 @@ class Refitting:
         self._config = config
         self._log = structlog.get_logger("streamcal.refitting")
         self._dirty: dict[GroupKey, float] = {}  # since when
-        self._key: GroupKey | None = None  # the group in work; None while stale groups are looked for
+        self._unsearched = False  # groups left over from before are still to be looked for
+        self._key: GroupKey | None = None  # the group in work; None while those are looked for
         self._future: Future[bytes] | None = None
         self._began = 0.0
         self._batch: tuple[str, pa.RecordBatch] | None = None  # solved, not committed yet
@@ -62,12 +63,11 @@ class Refitting:
     @property
     def idle(self) -> bool:
         """Whether nothing is in work and nothing waits."""
-        return not self._dirty and self._future is None and self._batch is None
+        return not self._dirty and not self._unsearched and self._future is None and self._batch is None
 
     def start(self) -> None:
-        """Look for groups whose last pairs were not fitted before the program ended."""
-        if self._config.live:
-            self._submit(None)
+        """Have groups looked for whose last pairs were not fitted before the program ended."""
+        self._unsearched = self._config.live
 
     def note(self, record: PairRecord) -> None:
         """Take notice of a pair that was committed."""
@@ -79,7 +79,7 @@ class Refitting:
             self._dirty.setdefault(key, self._run.clock())
 
     def dispatch(self, *, busy: bool = False, now: bool = False) -> bool:
-        """Send the group that has waited longest to the engine, if it is due; return whether one was sent.
+        """Send the group that has waited longest to the engine, if it is due; return whether anything was sent.
 
         Parameters
         ----------
@@ -88,11 +88,15 @@ class Refitting:
         now : bool
             All are due.
         """
-        if self._future is not None or self._batch is not None or not self._dirty:
+        if self._future is not None or self._batch is not None or self._run.room <= 0:
             return False
-        key = min(self._dirty, key=lambda one: self._dirty[one])
+        if self._unsearched:
+            self._unsearched = False
+            self._submit(None)
+            return True
         interval = self._config.busy_interval_seconds if busy else self._config.interval_seconds
-        if not now and self._run.clock() - self._dirty[key] < interval:
+        key = min(self._dirty, key=lambda one: self._dirty[one], default=None)
+        if key is None or not (now or self._run.clock() - self._dirty[key] >= interval):
             return False
         del self._dirty[key]
         self._submit(key)
@@ -120,11 +124,17 @@ class Refitting:
             self._settle(future)
         return self._append()
 
+    def tick(self) -> None:
+        """Let the sink do what time asks for; raises as `commit`."""
+        self._sink.tick()
+
     def _settle(self, future: Future[bytes]) -> None:
         try:
             answer = future.result()
         except (CancelledError, RetryLater):
-            if self._key is not None:
+            if self._key is None:
+                self._unsearched = True
+            else:
                 self._mark(self._key)
         except StreamcalError as exc:  # the next pair of the group brings another try
             names = self._key.to_dict() if self._key else {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from streamcal.cli.fit import need_output
 from streamcal.errors import ConfigError
 from streamcal.export import FORMATS
 
@@ -63,6 +64,7 @@ def export_output(  # noqa: PLR0913 - each is an option of the command
     if dummies and not partial:
         msg = "--dummies needs --partial"
         raise ConfigError(msg)
+    need_output(output)
     if kind == "lsst-ptc":
         paths = _export_lsst(output, to or Path(), _wanted(output, group, detector), partial=partial, dummies=dummies)
     else:

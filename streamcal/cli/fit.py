@@ -65,10 +65,11 @@ def fit_output(  # noqa: PLR0913 - each is an option of the command
     Raises
     ------
     ConfigError
-        If the configuration is wrong, or there is nothing of this group or detector.
-    StateError, FileNotFoundError
-        If the output is damaged or none.
+        If the configuration is wrong, the folder no output, or there is nothing of this group or detector.
+    StateError
+        If the output is damaged.
     """
+    need_output(output)
     settings = load_fit_config(output, config, model)
     keys = _choose_groups(output, group, detector)
     rows = [row for key in _show_progress(keys) for row in _fit(output, key, settings)]
@@ -77,6 +78,13 @@ def fit_output(  # noqa: PLR0913 - each is an option of the command
     _print(rows, as_json=as_json)
     failed = any(row["flags"] & (BAD | LIMITS) for row in rows)
     return EXIT_REJECTED if check and failed else EXIT_DONE
+
+
+def need_output(output: Path) -> None:
+    """Raise ConfigError unless a folder is an output with measurements."""
+    if not (output / "measurements").is_dir():
+        msg = f"{output} is no output of streamcal, or none yet: it has no folder 'measurements'"
+        raise ConfigError(msg)
 
 
 def load_fit_config(output: Path, config: Path | None, model: str | None = None) -> FitConfig:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from streamcal.cli.fit import need_output
 from streamcal.errors import ConfigError
 from streamcal.plots import KINDS, SUFFIXES
 
@@ -44,6 +45,7 @@ def plot_output(  # noqa: PLR0913 - each is an option of the command
     _check_choice("--format", [suffix], SUFFIXES)
     from streamcal.plots.book import draw_output
 
+    need_output(output)
     target = folder or output / "plots"
     paths = list(draw_output(output, target, kinds=kinds or KINDS, suffix=suffix, group=group, detector=detector))
     for path in paths:

@@ -1,12 +1,15 @@
 """`streamcal fit`: what it prints, stores and returns."""
 
 import json
+from functools import partial
 
 import pytest
 from ptc_output import write_pairs
 from ptc_truth import GAIN
 
+from streamcal.cli.export import export_output
 from streamcal.cli.fit import fit_output, format_uncertain
+from streamcal.cli.plot import plot_output
 from streamcal.errors import ConfigError
 from streamcal.lock import StateLock
 from streamcal.ptc.solutions import solutions
@@ -81,6 +84,13 @@ def test_wrong_choices_are_one_line(output, options, text):
     """What there is to choose from is in the message."""
     with pytest.raises(ConfigError, match=text):
         fit_output(output, **options)
+
+
+@pytest.mark.parametrize("command", [fit_output, plot_output, partial(export_output, kind="csv")])
+def test_a_folder_that_is_no_output_is_one_line(tmp_path, command):
+    """Not a traceback."""
+    with pytest.raises(ConfigError, match="is no output of streamcal, or none yet"):
+        command(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -67,8 +67,8 @@ class Live:
     def __init__(self, output, engine, config=CONFIG):
         self.clock, self.wakes, self.batches, self.failures = ManualClock(), [], [], []
         wake = SimpleNamespace(set=lambda: self.wakes.append(True))
-        run = SimpleNamespace(engine=engine, clock=self.clock, wake=wake)
-        self.refitting = Refitting(self, run, Path(output), config)
+        self.run = SimpleNamespace(engine=engine, clock=self.clock, wake=wake, room=8)
+        self.refitting = Refitting(self, self.run, Path(output), config)
 
     @property
     def next_seq(self):
@@ -155,6 +155,16 @@ def test_an_engine_that_is_away_keeps_the_group(measured):
     assert live.refitting.dispatch(now=True)
 
 
+def test_without_an_engine_nothing_is_sent(measured):
+    """While the engine is away there is no room; afterwards the group is due as before."""
+    live = Live(measured, InlineEngine())
+    live.refitting.note(pair())
+    live.run.room = 0
+    assert not live.refitting.dispatch(now=True)
+    live.run.room = 8
+    assert live.refitting.dispatch(now=True)
+
+
 def test_a_failed_fit_is_logged_and_gone(measured):
     """Nobody waits for it, and the next pair brings another try."""
     live = Live(measured, BrokenEngine(WorkerFailed("it broke", detail="here")))
@@ -171,9 +181,12 @@ def test_groups_left_over_from_before_are_found_at_the_start(measured):
     """Pairs that no solution knows are fitted without any new pair."""
     live = Live(measured, InlineEngine())
     live.refitting.start()
+    assert not live.refitting.idle
+    assert live.refitting.dispatch()
     assert live.refitting.commit() == 0
     assert live.refitting.dispatch(now=True)
     assert live.refitting.commit() == 2
+    assert live.refitting.idle
 
 
 def test_not_live_means_never(measured):
