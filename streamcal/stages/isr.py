@@ -17,7 +17,7 @@ from streamcal.records import Amplifier, Exposure
 from streamcal.stages.calibration import load_frame, subtract_bias, subtract_dark
 from streamcal.stages.files import PathPattern
 from streamcal.stages.masks import EdgeLevel, mask_bad_pixels, mask_edges, mask_levels, mask_nonfinite
-from streamcal.stages.numbers import PerAmplifier, number_for
+from streamcal.stages.numbers import PerAmplifier, number_for, require_amplifiers
 from streamcal.stages.overscan import subtract_overscan
 from streamcal.stages.read_noise import (
     SOURCES,
@@ -29,6 +29,7 @@ from streamcal.stages.read_noise import (
 
 PARALLEL = "parallel"
 AMP_OFFSET_KEY = "LSST ISR AMPOFFSET PEDESTAL"
+TABLES = ("saturation", "suspect", "noise_adu")  # settings by amplifier
 COUNTED_BITS = (MaskBit.BAD, MaskBit.SAT, MaskBit.SUSPECT)
 
 
@@ -82,8 +83,9 @@ def run_isr(exposure: Exposure, settings: IsrSettings, context: Context) -> Expo
     Raises
     ------
     StageError
-        If an overscan or a file that the settings name is missing or does not fit.
+        If an overscan, a file or an amplifier that the settings name is missing or does not fit.
     """
+    require_amplifiers(settings, TABLES, exposure.amplifiers)
     fits = {name: _reduce_amplifier(amplifier, settings) for name, amplifier in exposure.amplifiers.items()}
     _subtract_frames(exposure, settings, context)
     if settings.bad_pixels is not None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BaseModel, BeforeValidator
+
+from streamcal.errors import StageError
 
 
 def _check_numbers(value: Any) -> Any:
@@ -29,3 +31,36 @@ def number_for(setting: float | Mapping[str, float] | None, amplifier: str) -> f
     """Return what a setting of type `PerAmplifier` says of one amplifier; NaN: nothing."""
     value = setting.get(amplifier) if isinstance(setting, Mapping) else setting
     return math.nan if value is None else float(value)
+
+
+def find_strangers(settings: BaseModel, keys: Collection[str], amplifiers: Collection[str]) -> list[str]:
+    """Say in one line each which tables by amplifier name what is no amplifier.
+
+    Parameters
+    ----------
+    settings : BaseModel
+        Of a stage.
+    keys : collection of str
+        Which of the settings are of type `PerAmplifier`.
+    amplifiers : collection of str
+        Those there are.
+    """
+    tables = {key: value for key in keys if isinstance(value := getattr(settings, key), Mapping)}
+    return [
+        f"{key}: {name!r} is no amplifier, known: {', '.join(amplifiers)}"
+        for key, table in tables.items()
+        for name in table
+        if name not in amplifiers
+    ]
+
+
+def require_amplifiers(settings: BaseModel, keys: Collection[str], amplifiers: Collection[str]) -> None:
+    """Check that tables by amplifier name amplifiers of an exposure, see `find_strangers`.
+
+    Raises
+    ------
+    StageError
+        If one does not; names setting, key and amplifiers.
+    """
+    if strangers := find_strangers(settings, keys, amplifiers):
+        raise StageError(strangers[0])

@@ -26,10 +26,18 @@ def test_levels_are_judged_on_raw_values(isr, made):
 @pytest.mark.parametrize("level", [900, {"A": 900, "B": 1}])
 def test_settings_overrule_the_instrument(isr, made, level):
     """A level of the settings counts before that of the instrument, as one number or by amplifier."""
-    amplifier = made.amplifier([[999, 899]], saturation=1000)
-    reduced = isr(made.exposure(amplifier), overscan="none", saturation=level).amplifiers["A"]
+    amplifiers = [made.amplifier([[999, 899]], saturation=1000, name=name) for name in "AB"]
+    reduced = isr(made.exposure(*amplifiers), overscan="none", saturation=level).amplifiers["A"]
     assert masked(reduced, MaskBit.SAT) == [(0, 0)]
     assert reduced.saturation == 900
+
+
+@pytest.mark.parametrize("key", ["saturation", "suspect", "noise_adu"])
+def test_a_table_names_amplifiers_of_the_exposure(isr, made, key):
+    """A misspelled one would be passed over in silence: it fails, with the names there are."""
+    exposure = made.exposure(*(made.amplifier([[1]], name=name) for name in "AB"))
+    with pytest.raises(StageError, match=f"{key}: 'C0' is no amplifier, known: A, B"):
+        isr(exposure, overscan="none", **{key: {"A": 900, "C0": 1}})
 
 
 def test_unknown_levels_mask_nothing(isr, made):

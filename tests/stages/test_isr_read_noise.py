@@ -134,7 +134,8 @@ def test_a_sidecar_that_cannot_be_understood_is_an_error(noise_of, made, tmp_pat
 @pytest.mark.parametrize("numbers", [7.5, {"A": 7.5, "B": 1.0}])
 def test_configured_number_is_flagged(noise_of, made, numbers):
     """A configured number is no measurement, and the row says so."""
-    found = noise_of(made.exposure(made.amplifier(np.ones((4, 2)))), overscan="none", noise_adu=numbers)
+    exposure = made.exposure(*(made.amplifier(np.ones((4, 2)), name=name) for name in "AB"))
+    found = noise_of(exposure, overscan="none", noise_adu=numbers)
     assert (found["read_noise"], found["read_noise_source"]) == (7.5, "config")
     assert found["flags"] == RowFlag.READ_NOISE_CONFIGURED | RowFlag.NO_OVERSCAN
 
