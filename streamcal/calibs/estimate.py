@@ -262,8 +262,9 @@ def _fill(calib: CrosstalkCalib, normal: Normal, options: EstimateOptions) -> No
     n_amp = calib.n_amp
     calib.coeff_num = normal.n_bright.astype(np.int64)
     measured = (calib.coeff_num >= options.min_pixels) & ~np.eye(n_amp, dtype=bool)
-    values, variances = normal.solve(np.tile(measured, normal.matrix.shape[1] // n_amp))
-    errors = np.sqrt(np.where(variances > 0, variances, np.nan))
+    wanted = np.tile(measured, normal.matrix.shape[1] // n_amp)
+    values, variances = normal.solve(wanted)
+    errors = np.sqrt(np.where(wanted & (variances > 0), variances, np.nan))  # rounding leaves some elsewhere
     observed = values[:, :n_amp]
     true = observed.copy()
     for _ in range(TRUE_SOURCE_PASSES):

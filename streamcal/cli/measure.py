@@ -31,19 +31,18 @@ def measure_files(first: Path, second: Path, config: Path | None, instrument: st
 
     settings = load_config(config) if config else parse_config({"instrument": instrument})
     configure_logs("warning", settings.log.format)
-    workshop = prepare(_look_beside(settings, first))
+    workshop = prepare(look_beside(settings, first))
     try:
         rows = _measure(first, second, workshop)
     except (ExposureError, NotWhole) as exc:
-        return _complain(str(exc))
+        return complain(str(exc))
     except StageError as exc:
-        blame = f"stage {exc.stage!r} of plugin {exc.plugin!r}: " if exc.plugin else ""
-        return _complain(f"{blame}{exc}", exc.detail)
+        return complain(blame(exc), exc.detail)
     _print(rows, workshop, as_json=as_json)
     return EXIT_DONE
 
 
-def _look_beside(settings: Config, file: Path) -> Config:
+def look_beside(settings: Config, file: Path) -> Config:
     """Let stages find files with relative names (darks, masks) beside the exposures too."""
     folders = (*settings.source.folders, file.absolute().parent)
     return settings.model_copy(update={"source": settings.source.model_copy(update={"folders": folders})})
@@ -55,18 +54,34 @@ def _measure(first: Path, second: Path, workshop: Workshop) -> list[dict[str, An
     if not common:
         msg = f"the files have no detector in common: {', '.join(one)} and {', '.join(other)}"
         raise ExposureError(msg)
+    companions = {info.exposure_id: infos for infos in (one, other) for info in infos.values()}
     rows: list[dict[str, Any]] = []
     for detector in common:
         if one[detector].digest == other[detector].digest:
             msg = f"{first} and {second} have the same content"
             raise ExposureError(msg)
-        measured = measure_rows(form_pair(one[detector], other[detector]), workshop)
+        measured = measure_rows(form_pair(one[detector], other[detector]), workshop, companions)
         serialize_rows(measured, workshop)  # a value of a wrong type is found here as it would be in the daemon
         rows += measured
     return rows
 
 
 def _inspect(path: Path, workshop: Workshop) -> dict[str, ExposureInfo]:
+    infos = inspect_path(path, workshop)
+    for info in infos.values():
+        if not info.is_flat:
+            typer.echo(f"streamcal: {path}: {info.reason}; measured all the same", err=True)
+    return infos
+
+
+def inspect_path(path: Path, workshop: Workshop) -> dict[str, ExposureInfo]:
+    """Look into a file; return what it holds by detector.
+
+    Raises
+    ------
+    ExposureError, NotWhole
+        If it cannot be used.
+    """
     import json
 
     from streamcal.instruments.inspect import inspect_file
@@ -78,14 +93,16 @@ def _inspect(path: Path, workshop: Workshop) -> dict[str, ExposureInfo]:
         raise ExposureError(msg) from exc
     candidate = Candidate(path=str(path.absolute()), stat=FileStat.of(status))
     found = json.loads(inspect_file(inspect_job(candidate, workshop.recipe)))
-    infos = [ExposureInfo.from_dict(values) for values in found["exposures"]]
-    for info in infos:
-        if not info.is_flat:
-            typer.echo(f"streamcal: {path}: {info.reason}; measured all the same", err=True)
-    return {info.detector: info for info in infos}
+    return {values["detector"]: ExposureInfo.from_dict(values) for values in found["exposures"]}
 
 
-def _complain(text: str, detail: str = "") -> int:
+def blame(error: StageError) -> str:
+    """Return what a stage could not do, with its name and its plugin's where it is known."""
+    return f"stage {error.stage!r} of plugin {error.plugin!r}: {error}" if error.plugin else str(error)
+
+
+def complain(text: str, detail: str = "") -> int:
+    """Say on stderr why something was rejected; return the exit code that says so."""
     if detail:
         typer.echo(detail.rstrip(), err=True)
     typer.echo(f"streamcal: {text}", err=True)
