@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from astropy.io import fits
 
 from streamcal import results
 from streamcal.calibs.crosstalk import CrosstalkCalib
+from streamcal.cli.measure import measure_files
 from streamcal.config import parse_config
 from streamcal.daemon import prepare, run_daemon
 from streamcal.engine.inline import InlineEngine
@@ -24,6 +26,7 @@ from streamcal.measuring import Measuring
 from streamcal.pipeline import Pipeline
 from streamcal.run import Run
 from streamcal.simulate import DEFAULT_CAMERA, simulate_run
+from streamcal.template import write_value
 from streamcal.testing import ListSink, ListSource, ManualClock, RecordingContext
 from streamcal.wake import Wake
 
@@ -259,3 +262,30 @@ def test_nobody_waits_with_once(tmp_path, kind):
     }
     assert flagged == {("S00", "1"): False, ("S01", "1"): False, ("S00", "3"): True}
     assert {row["crosstalk_file"] for row in rows} == {str(tmp_path / "S00.fits"), None}
+
+
+def test_measuring_a_pair_by_hand_knows_the_detectors_of_its_files(tmp_path, capsys):
+    """`streamcal measure` subtracts what another detector in the same two files left."""
+    table = load_instrument("simulated", base=Path()).to_dict()
+    table["geometry"]["images"] = 8
+    workshop_config = make_config(tmp_path, table)
+    simulate_run(tmp_path / "incoming", CAMERA, [2000.0], detectors=("S00", "S01"))
+    names = [sorted((tmp_path / "incoming").glob(f"*_{detector}.fits")) for detector in ("S00", "S01")]
+    both = [tmp_path / f"{n}.fits" for n in range(2)]
+    for path, first, second in zip(both, *names, strict=True):
+        write_both(first, second, path)
+    config = tmp_path / "run.toml"
+    tables = {"instrument": table, "pipeline": workshop_config.pipeline, "stages": workshop_config.stages}
+    config.write_text("\n".join(f"{key} = {write_value(without_none(value))}" for key, value in tables.items()))
+    assert measure_files(*both, config, "simulated", as_json=True) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    corrected = [row["crosstalk_max_correction"] for row in rows if row["detector"] == "S00"]
+    assert all(correction > 0.005 * rows[-1]["mean"] for correction in corrected)
+    assert not any("CROSSTALK_INCOMPLETE" in row["flag_names"] for row in rows)
+
+
+def without_none(value):
+    """Return a table without what TOML cannot say."""
+    if isinstance(value, dict):
+        return {key: without_none(item) for key, item in value.items() if item is not None}
+    return value
