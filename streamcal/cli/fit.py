@@ -233,6 +233,8 @@ def _plain(value: Any) -> Any:
 def _format(name: str, row: Mapping[str, Any]) -> str:
     if name == "pairs":
         return f"{row['n_used']}/{row['n_pairs']}"
+    if name == "chi2_dof":
+        return f"{row[name]:.3f}"
     if name == "turnoff" and row["flags"] & FitFlag.TURNOFF_NOT_REACHED:
         return f"> {row['turnoff']:.0f}"
     if f"{name}_error" in row:
