@@ -7,6 +7,7 @@ from astro_metadata_translator.translators import HscTranslator
 from astropy.io import fits
 
 from streamcal.errors import NotWhole
+from streamcal.instruments.read import read_exposure
 
 DECAM = "fitsheader-decam-raw_dec050441_25.yaml"
 DECAM_SHAPE, HSC_SHAPE = (4146, 2160), (4241, 2144)
@@ -141,6 +142,25 @@ def test_numbers_of_hsc(header, shipped, identities, exposure_id, number) -> Non
     real = header("fitsheader-hsc.yaml") | {"EXP-ID": exposure_id}
     (info,) = identities(shipped("hsc"), [real])
     assert int(info.exposure_id) == number == ObservationInfo(real, pedantic=False).exposure_id
+
+
+@pytest.mark.slow
+def test_whole_decam_file(header, made, inspect, shipped, tmp_path, limits, quietly) -> None:
+    """Seventy compressed images of full size in one file, in any order: 62 detectors, and the one asked for is read."""
+    cards = made.cards(header(DECAM) | {"OBSTYPE": "dome flat"})
+    names = [f"{half}{number}" for half in "NS" for number in range(1, 32)]
+    names += [f"F{half}{number}" for half in "NS" for number in range(1, 5)]
+    np.random.default_rng(4).shuffle(names)
+    hdus = [fits.PrimaryHDU(header=cards.copy(strip=True))]
+    for name in names:
+        image = np.full(DECAM_SHAPE, 7 if name == "N17" else 0, np.uint16)
+        hdus.append(fits.CompImageHDU(image, cards.copy(strip=True), name=name))
+        hdus[-1].header["DETPOS"] = name
+    fits.HDUList(hdus).writeto(tmp_path / "x.fits.fz")
+    infos = {info.detector: info for info in inspect(tmp_path / "x.fits.fz", shipped("decam"))}
+    assert list(infos) == [name for name in names if not name.startswith("F")]
+    amplifiers = read_exposure(infos["N17"], shipped("decam"), limits).amplifiers
+    assert [(name, float(amplifier.data.mean())) for name, amplifier in amplifiers.items()] == [("A", 7.0), ("B", 7.0)]
 
 
 @pytest.fixture
