@@ -137,7 +137,6 @@ class Cluster:
             return str(exc)
         finally:
             self._tell()
-        log.info("worker usable", worker=address)
         return ""
 
     def _forget(self, address: str) -> None:

@@ -22,7 +22,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from streamcal.engine.base import Engine, EngineOptions, EngineState, JobFunction, check_options, name_function
+from streamcal.engine.base import (
+    SAY_NOTHING,
+    Engine,
+    EngineOptions,
+    EngineState,
+    JobFunction,
+    check_options,
+    name_function,
+)
 from streamcal.engine.jobs import Job
 from streamcal.engine.local import LocalEngine
 from streamcal.engine.remote import Order
@@ -160,6 +168,8 @@ class DaskEngine(Engine):
 
     async def _write_order(self) -> bytes:
         """Find out what a worker of this machine is: those of others must be the same."""
+        if self._options.identify == SAY_NOTHING:
+            return Order(options=self._options, identity={}).to_bytes()
         engine = LocalEngine(replace(self._options, workers=1))
         try:
             identity: bytes = await asyncio.wrap_future(

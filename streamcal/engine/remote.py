@@ -113,6 +113,12 @@ class Stations:
             self._drop(order)
             raise
 
+    def close(self) -> None:
+        """Close all stations."""
+        with self._lock:
+            while self._stations:
+                self._stations.popitem()[1].close()
+
     def _find(self, order: bytes, workers: int) -> Station:
         with self._lock:
             if order not in self._stations:

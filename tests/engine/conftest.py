@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamcal.engine import EngineOptions, make_engine
+from streamcal.faults.clusters import LocalCluster
 
 HERE = Path(__file__).parent
 DEADLINE = 60.0  # s; only there so that a failing test ends
@@ -81,8 +82,22 @@ def start_engine(leaves_nothing):
         engine.shutdown(cancel_futures=True)
 
 
-@pytest.fixture(params=["inline", "local"])
-def engine(request, start_engine, monkeypatch):
+@pytest.fixture(scope="session")
+def shared_cluster(tmp_path_factory):
+    """Two workers on loopback, for tests that leave them as they are."""
+    with pytest.MonkeyPatch.context() as patch, LocalCluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        # distributed keeps a thread for long messages as long as the process lives
+        patch.setattr("distributed.comm.utils.OFFLOAD_THRESHOLD", 0)
+        cluster.start_scheduler()
+        for _ in range(2):
+            cluster.start_worker()
+        yield cluster
+
+
+@pytest.fixture(params=["inline", "local", "dask"])
+def engine(request, shared_cluster, start_engine, monkeypatch):
     """Each engine in turn."""
     monkeypatch.syspath_prepend(str(HERE))
+    if request.param == "dask":
+        return start_engine(**shared_cluster.settings)
     return start_engine(request.param, workers=2)
