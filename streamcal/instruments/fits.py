@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from io import BufferedReader
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from streamcal.errors import ExposureError, StreamcalError
 from streamcal.instruments.values import plain_header
 from streamcal.records import FileStat
-from streamcal.source.whole import Limits, open_fits
+from streamcal.source.whole import HduExtent, Limits, open_fits, walk
 
 
 class FitsFile:
@@ -24,10 +26,16 @@ class FitsFile:
     ----------
     hdus : astropy.io.fits.HDUList
         Opened without memory map: a file that is truncated under a map ends the process.
+    file : binary file
+        The same, plain FITS.
+    extents : sequence of HduExtent
+        What the walk of its structure has found.
     """
 
-    def __init__(self, hdus: Any) -> None:
+    def __init__(self, hdus: Any, file: BinaryIO, extents: Sequence[HduExtent]) -> None:
         self._hdus = hdus
+        self._file = file
+        self._extents = extents
 
     def headers(self) -> list[dict[str, Any]]:
         """Return the plain headers of all HDUs in order; those of tile-compressed images speak of the image."""
@@ -43,9 +51,64 @@ class FitsFile:
             Unsigned integers where BZERO means them, else as stored, else floats.
         """
         with _worded(f"the pixels of HDU {index} cannot be read"):
+            if (stored := stored_type(self._extents[index])) and "BLANK" not in self._hdus[index].header:
+                return read_stored(self._file, self._extents[index], stored)
             data = np.asarray(self._hdus[index].data)
             data = data.reshape(data.shape[-2:]) if math.prod(data.shape[:-2]) == 1 else data
             return data.astype(data.dtype.newbyteorder("="), copy=False)
+
+
+def stored_type(extent: HduExtent) -> np.dtype[Any] | None:
+    """Return the type of the pixels of an uncompressed image that needs no scaling; None for any other HDU.
+
+    Parameters
+    ----------
+    extent : HduExtent
+        Of the HDU. A BZERO of half the range of its integers means unsigned ones (of bytes: signed).
+    """
+    if extent.compressed or not extent.is_image or extent.bscale != 1:
+        return None
+    kind, size = "i" if extent.bitpix > 0 else "f", abs(extent.bitpix) // 8
+    if extent.bzero == 0:
+        return np.dtype("u1" if size == 1 else f"{kind}{size}")
+    if kind == "i" and size > 1 and extent.bzero == 1 << (extent.bitpix - 1):
+        return np.dtype(f"u{size}")
+    return None
+
+
+def read_stored(file: BinaryIO, extent: HduExtent, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Read the pixels of an image from where they lie in the file.
+
+    Parameters
+    ----------
+    file : binary file
+        Plain FITS.
+    extent : HduExtent
+        Where they lie.
+    dtype : dtype
+        From `stored_type`.
+
+    Returns
+    -------
+    (rows, columns) ndarray
+        Native byte order.
+
+    Raises
+    ------
+    ValueError
+        If the file is shorter than it was.
+    """
+    pixels = np.empty(extent.naxis[1::-1], dtype)
+    file.seek(extent.data_offset)
+    n_bytes = cast("BufferedReader", file).readinto(pixels.data.cast("B"))
+    if n_bytes != pixels.nbytes:
+        msg = f"{n_bytes} bytes instead of {pixels.nbytes}"
+        raise ValueError(msg)
+    if sys.byteorder == "little":
+        pixels.byteswap(inplace=True)
+    if extent.bzero:
+        pixels ^= dtype.type(1 << (extent.bitpix - 1))  # adds half the range, modulo the range
+    return pixels
 
 
 def _read_cards(header: Any) -> list[tuple[str, Any]]:
@@ -79,10 +142,12 @@ def open_hdus(path: str, stat: FileStat, limits: Limits) -> Iterator[FitsFile]:
 
     with open_fits(path, stat, limits) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd cards are the camera's habit; what matters was checked by the walk
+        extents = walk(file, limits)
+        file.seek(0)
         with _worded("it cannot be opened"):
             hdus = fits.open(file, memmap=False)
         try:
-            yield FitsFile(hdus)
+            yield FitsFile(hdus, file, extents)
         finally:
             hdus.close(output_verify="ignore")
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.polynomial import Chebyshev, Legendre, Polynomial
 
 from streamcal.measure.clipping import ClippedStatistics, check_clipping, clip_statistics
+from streamcal.measure.scan import scan_sample
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -91,21 +92,23 @@ def fit_overscan(
     if pixels.ndim != 2 or pixels.size == 0:
         msg = f"overscan must have two dimensions and pixels, got shape {pixels.shape}"
         raise ValueError(msg)
-    pixels[~np.isfinite(pixels)] = np.nan
-    columns = max(1, round(np.isfinite(pixels).sum() / len(pixels)))
+    finite = np.isfinite(pixels)
+    if not finite.all():
+        pixels[~finite] = np.nan
+    columns = max(1, round(np.count_nonzero(finite) / len(pixels)))
     left_by_median = 1 - 2 / columns + median_variance_factor(columns)
     about_row = pixels - _row_middles(pixels).mean(axis=0)[:, np.newaxis]
     good = _clip_residual(about_row, left_by_median, n_sigma, n_iter).within(about_row)
-    level, n_coefficients = _fit_level(np.where(good, pixels, np.nan), model, order)
-    n_good = max(int(good.sum()), 1)
-    left = left_by_median if model == "MEDIAN_PER_ROW" else 1 - n_coefficients / n_good
+    kept = pixels[good]
+    level, n_coefficients = _fit_level(pixels if good.all() else np.where(good, pixels, np.nan), model, order)
+    left = left_by_median if model == "MEDIAN_PER_ROW" else 1 - n_coefficients / max(kept.size, 1)
     residual = _clip_residual(pixels - level[:, np.newaxis], left, n_sigma, n_iter)
     dof = residual.n_values - n_coefficients
     read_noise = residual.sigma / math.sqrt(left) if dof > 0 else math.nan
     return Overscan(
         level=level,
-        median=float(_row_medians(pixels[good][np.newaxis])[0]) if good.any() else math.nan,
-        sigma=clip_statistics(pixels[good], n_sigma, n_iter).sigma,
+        median=_median(kept, n_sigma),
+        sigma=clip_statistics(kept, n_sigma, n_iter).sigma,
         read_noise=read_noise,
         read_noise_error=read_noise / math.sqrt(2 * dof) if dof > 0 else math.nan,
         row_covariance=row_overscan_covariance(read_noise, columns, model, n_rows=len(pixels), order=order),
@@ -211,6 +214,16 @@ def _fit_level(pixels: NDArray[np.float64], model: str, order: int) -> tuple[NDA
     series = SERIES[model].fit(rows[filled], means, order, domain=[0, max(n_rows - 1, 1)], w=np.sqrt(counts[filled]))
     levels: NDArray[np.float64] = series(rows)
     return levels, order + 1
+
+
+def _median(values: NDArray[np.float64], n_sigma: float) -> float:
+    """Return what `_row_medians` gives for one row of finite values, without sorting it; NaN of none."""
+    median = scan_sample(values, n_sigma).quartiles[1]
+    if values.size == 0 or not np.all(values == np.rint(values)):
+        return median
+    if median.is_integer():
+        return float(_place_in_step(values[np.newaxis], np.array([median]))[0])
+    return float(_row_medians(values[np.newaxis])[0])
 
 
 def _row_medians(pixels: NDArray[np.float64]) -> NDArray[np.float64]:

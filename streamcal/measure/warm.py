@@ -7,6 +7,7 @@ import numpy as np
 from streamcal.measure.amplifier import measure_amplifier
 from streamcal.measure.overscan import fit_overscan
 from streamcal.measure.scan import SORTED_SIZE
+from streamcal.measure.sums import largest_difference, subtract_rows
 
 
 def warm_kernels() -> None:
@@ -24,3 +25,6 @@ def warm_kernels() -> None:
     for dtype in (np.float32, np.float64):
         measure_amplifier(first.astype(dtype), first.astype(dtype), mask, 1.0, max_lag=2)
     fit_overscan(first[:, :64])
+    for image in (first, first.astype(np.float64)):
+        subtract_rows(image, np.zeros(ny))
+    largest_difference(first.ravel(), first.ravel())

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from streamcal.errors import RetryLater, StageError
 from streamcal.flags import RowFlag
 from streamcal.hookspecs import Column, Context, Settings, Stage, hookimpl
+from streamcal.measure.sums import largest_difference
 from streamcal.records import Exposure, ExposureInfo
 from streamcal.stages.crosstalk_files import LoadedCalib, load_calib
 from streamcal.stages.files import PathPattern
@@ -228,8 +229,7 @@ def _note(before: Exposure, after: Exposure, loaded: LoadedCalib, context: Conte
 
 
 def _largest_change(before: Exposure, after: Exposure, name: str) -> float:
-    change = np.abs(after.amplifiers[name].data - before.amplifiers[name].data)
-    return float(np.max(change, where=np.isfinite(change), initial=0.0))
+    return largest_difference(after.amplifiers[name].data.ravel(), before.amplifiers[name].data.ravel())
 
 
 @hookimpl

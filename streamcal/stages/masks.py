@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamcal.errors import ExposureError, StageError
 from streamcal.flags import MaskBit, RowFlag
@@ -36,14 +37,25 @@ def mask_levels(amplifier: Amplifier, saturation: float, suspect: float) -> None
     """
     for level, bit in ((saturation, MaskBit.SAT), (suspect, MaskBit.SUSPECT)):
         if not math.isnan(level):
-            amplifier.mask[amplifier.data >= level] |= np.uint32(bit)
+            above = amplifier.data >= level
+            if above.any():
+                amplifier.mask[above] |= np.uint32(bit)
 
 
 def mask_nonfinite(amplifier: Amplifier) -> int:
     """Mask NaN and infinite pixels as NONFINITE, in place, and return the row flag that tells of them."""
-    wrong = ~np.isfinite(amplifier.data)
-    amplifier.mask[wrong] |= np.uint32(MaskBit.NONFINITE)
-    return int(RowFlag.NONFINITE_PIXELS) if wrong.any() else 0
+    finite = np.isfinite(amplifier.data)
+    if finite.all():
+        return 0
+    amplifier.mask[~finite] |= np.uint32(MaskBit.NONFINITE)
+    return int(RowFlag.NONFINITE_PIXELS)
+
+
+def count_pixels(mask: NDArray[np.uint32], bit: MaskBit) -> int:
+    """Count the pixels that have a bit."""
+    if not np.bitwise_or.reduce(mask, axis=None) & np.uint32(bit):  # the usual case, and needs no array
+        return 0
+    return int(np.count_nonzero(mask & np.uint32(bit)))
 
 
 def mask_bad_pixels(exposure: Exposure, pattern: str, context: Context) -> None:

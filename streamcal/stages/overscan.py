@@ -14,6 +14,7 @@ from streamcal.hookspecs import Settings
 from streamcal.instruments.sections import is_section, parse_section
 from streamcal.measure import OVERSCAN_MODELS, Overscan, fit_overscan
 from streamcal.measure.overscan import check_overscan_model
+from streamcal.measure.sums import subtract_rows
 from streamcal.records import Amplifier, ReadoutCorner
 
 CONSTANT_MODELS = ("MEDIAN", "MEAN")
@@ -75,7 +76,8 @@ def subtract_overscan(amplifier: Amplifier, place: str, settings: OverscanSettin
     pixels = _cut_overscan(amplifier, place, settings.model)
     is_right = amplifier.readout_corner in {ReadoutCorner.LR, ReadoutCorner.UR}
     fit = fit_level(skip_columns(pixels, amplifier.name, settings, reverse=is_right), amplifier.name, settings)
-    amplifier.data -= fit.level[0] if settings.model in CONSTANT_MODELS else fit.level[:, np.newaxis]
+    ny = len(amplifier.data)
+    subtract_rows(amplifier.data, np.full(ny, fit.level[0]) if settings.model in CONSTANT_MODELS else fit.level)
     return fit
 
 
