@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from streamcal import __version__
+from streamcal.check import find_stage_problems
 from streamcal.config import Config
 from streamcal.engine import EngineOptions, make_engine, state_of
 from streamcal.errors import ConfigError, RetryLater
@@ -27,6 +28,7 @@ from streamcal.journal import Journal
 from streamcal.ledger import Ledger
 from streamcal.lock import StateLock
 from streamcal.measuring import Measuring
+from streamcal.pairing import level
 from streamcal.pipeline import Pipeline
 from streamcal.plugins import load_plugins
 from streamcal.run import Run
@@ -125,6 +127,8 @@ def run_daemon(config: Config, *, once: bool = False) -> int:
         raise ConfigError(msg)
     _place_kernels(config)
     workshop = prepare(config)
+    for problem in find_stage_problems(workshop):
+        log.warning("configuration", problem=problem)
     make_folders(config)
     with ExitStack() as stack:
         stack.enter_context(StateLock(config.state_folder))
@@ -177,6 +181,7 @@ class Service:
 def _open_service(config: Config, workshop: Workshop, stack: ExitStack, *, once: bool) -> Service:
     journal = Journal(config.state_folder / "journal.db")
     stack.callback(journal.close)
+    journal.rematch(config.pairing.match, lambda info: level(info, config.pairing))
     measurements, exposures = (_open_sink(config, journal, name, stack) for name in ("measurements", "exposures"))
     measurements.check_schema(workshop.schema)
     wake = Wake()

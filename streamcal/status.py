@@ -200,7 +200,7 @@ def _rejections(journal: sqlite3.Connection | None) -> list[dict[str, Any]]:
     if journal is None:
         return []
     sql = """
-        SELECT path, reason, arrived_at FROM exposure WHERE disposition = 'rejected' ORDER BY arrived_at DESC LIMIT ?
+        SELECT path, reason, changed_at FROM exposure WHERE disposition = 'rejected' ORDER BY changed_at DESC LIMIT ?
     """
     rows = journal.execute(sql, (LATEST,))
     return [{"path": show_path(path), "reason": reason, "time": time_} for path, reason, time_ in rows]

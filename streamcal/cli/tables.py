@@ -29,7 +29,7 @@ def make_table(columns: Sequence[str] = ()) -> Table:
 
 def print_table(table: Table) -> None:
     """Print a table at its natural width: a narrow terminal wraps lines, but no number is ever cut short."""
-    Console(width=NATURAL_WIDTH).print(table)
+    Console(width=NATURAL_WIDTH, markup=False).print(table)
 
 
 def format_row(row: Mapping[str, Any], columns: Sequence[str] = ()) -> list[str]:

@@ -197,3 +197,13 @@ def test_levels_are_found_by_index(journal):
         ("", "", "", 0, 1),
     )
     assert [row[3].split(" (")[0] for row in plan] == ["SEARCH exposure USING COVERING INDEX exposure_level"]
+
+
+def test_levels_follow_what_pairs_are_matched_by(journal):
+    """When the configuration goes from TIME to FLUX, exposures that wait are found by their flux."""
+    journal.rematch("TIME", lambda info: info.exposure_time)
+    number = journal.add_exposure(flat("1", flux=500.0), 1.0)
+    journal.set_disposition(number, Disposition.WAITING)
+    journal.rematch("FLUX", lambda info: info.flux)
+    assert [entry.number for entry in journal.open_exposures(flat("2"), 499.0, 501.0)] == [number]
+    assert journal.open_exposures(flat("2"), 0.0, 2.0) == []
