@@ -59,6 +59,8 @@ def format_json(row: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):  # numpy's scalars and arrays, which a stage may return
+        value = value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, datetime):

@@ -78,7 +78,7 @@ def test_failure_costs_that_pair_until_it_is_retried(tmp_path, run):
 
     write_stage(tmp_path, 1e9)
     open_workshop.cache_clear()  # as a new process would
-    assert "1 pairs" in run("retry", str(output)).stdout
+    assert "again: 1;" in run("retry", str(output)).stdout
     assert run("run", configuration, "--once").exit_code == 0
     table = results.read(output)
     assert table.num_rows == 8
