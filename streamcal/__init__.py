@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from streamcal.flags import MaskBit, RowFlag, decode_flags
-    from streamcal.hookspecs import Column, InstrumentTable, Settings, Stage, hookimpl
+    from streamcal.hookspecs import CheckContext, Column, InstrumentTable, Settings, Stage, hookimpl
     from streamcal.records import Amplifier, Exposure, Pair
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "streamcal.flags": ("MaskBit", "RowFlag", "decode_flags"),
-    "streamcal.hookspecs": ("Column", "InstrumentTable", "Settings", "Stage", "hookimpl"),
+    "streamcal.hookspecs": ("CheckContext", "Column", "InstrumentTable", "Settings", "Stage", "hookimpl"),
     "streamcal.records": ("Amplifier", "Exposure", "Pair"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Amplifier",
+    "CheckContext",
     "Column",
     "Exposure",
     "InstrumentTable",

@@ -6,9 +6,15 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from streamcal.config import Config
 from streamcal.errors import ConfigError, PluginError, StateError
+from streamcal.hookspecs import CheckContext
+
+if TYPE_CHECKING:
+    from streamcal.chain import Link
+    from streamcal.jobs import Workshop
 
 
 def find_problems(config: Config) -> list[str]:
@@ -25,12 +31,45 @@ def find_problems(config: Config) -> list[str]:
         Each names file and key.
     """
     problems = [*_check_inputs(config), *_check_outputs(config)]
-    for check in (_check_chain, _check_engine):
+    for check in (_check_stages, _check_engine):
         try:
-            check(config)
+            problems += check(config)
         except (ConfigError, PluginError) as exc:
             problems += str(exc).splitlines()
     return problems
+
+
+def find_stage_problems(workshop: Workshop) -> list[str]:
+    """Return what would make every pair fail, as far as the stages can tell now; one line each.
+
+    Parameters
+    ----------
+    workshop : Workshop
+        As `streamcal.daemon.prepare` gave it.
+
+    Returns
+    -------
+    list of str
+        Each names file and key; or the plugin whose own check fails.
+    """
+    recipe, instrument = workshop.recipe, workshop.instrument
+    context = CheckContext(
+        folders=tuple(Path(folder) for folder in recipe.folders),
+        instrument=instrument.name,
+        amplifiers=instrument.amplifier_names,
+        n_amplifiers=instrument.n_amplifiers,
+    )
+    return [line for link in workshop.chain.links for line in _check_link(link, context, recipe.origin)]
+
+
+def _check_link(link: Link, context: CheckContext, origin: str) -> list[str]:
+    stage = link.stage
+    if stage.check is None:
+        return []
+    try:
+        return [f"{origin}: stages.{stage.name}.{line}" for line in stage.check(link.settings, context)]
+    except Exception as exc:  # noqa: BLE001 - foreign code; the start must not hang on it
+        return [f"plugin {link.plugin!r}: stage {stage.name!r}: check failed: {type(exc).__name__}: {exc}"]
 
 
 def _check_inputs(config: Config) -> Iterator[str]:
@@ -78,14 +117,15 @@ def _check_journal(config: Config) -> Iterator[str]:
         yield f"{config.origin}: output.state: {exc}"
 
 
-def _check_chain(config: Config) -> None:
+def _check_stages(config: Config) -> list[str]:
     from streamcal.daemon import prepare
 
-    prepare(config)
+    return find_stage_problems(prepare(config))
 
 
-def _check_engine(config: Config) -> None:
+def _check_engine(config: Config) -> list[str]:
     from streamcal.daemon import engine_options
     from streamcal.engine import check_options
 
     check_options(engine_options(config))
+    return []

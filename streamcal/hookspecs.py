@@ -104,6 +104,28 @@ class Context(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CheckContext:
+    """What is known before the first exposure, for a stage that looks whether its settings can work.
+
+    Attributes
+    ----------
+    folders : tuple of Path
+        Folders in which a relative file name of the settings is looked for.
+    instrument : str
+        Name of the instrument.
+    amplifiers : tuple of str
+        Names of the amplifiers of each exposure, in order; empty where only its headers will tell them.
+    n_amplifiers : int
+        Their number; 0 where only its headers will tell it.
+    """
+
+    folders: tuple[Path, ...] = ()
+    instrument: str = ""
+    amplifiers: tuple[str, ...] = ()
+    n_amplifiers: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
     """One processing stage.
 
@@ -123,6 +145,10 @@ class Stage:
     columns : tuple of Column
         What it adds to the rows. A pair stage returns all of them for each amplifier it returns (and may return
         ``flags``, which is combined by OR); an exposure stage leaves them in ``amplifier.metadata``.
+    check : callable, optional
+        ``check(settings, context) -> lines``, `CheckContext`: what would make every pair fail that the model of the
+        settings cannot know (a file that is not there), one line each, beginning with the key. ``streamcal check``
+        calls it, and refuses; ``streamcal run`` logs the lines and runs.
     """
 
     name: str
@@ -132,6 +158,7 @@ class Stage:
     requires: tuple[str, ...] = ()
     provides: tuple[str, ...] = ()
     columns: tuple[Column, ...] = ()
+    check: Callable[[Any, CheckContext], Iterable[str]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

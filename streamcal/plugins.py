@@ -288,6 +288,7 @@ def _check_stage(stage: Stage, plugin: str) -> None:
         (_holds(stage.requires, str), f"requires must be a tuple of names, got {stage.requires!r}"),
         (_holds(stage.provides, str), f"provides must be a tuple of names, got {stage.provides!r}"),
         (_holds(stage.columns, Column), f"columns must be a tuple of Column objects, got {stage.columns!r}"),
+        (stage.check is None or callable(stage.check), f"check must be a function, got {stage.check!r}"),
     )
     for holds, rule in rules:
         if not holds:

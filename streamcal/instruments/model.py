@@ -178,6 +178,19 @@ class Instrument(Table):
                 raise ValueError(msg)
         return self
 
+    @property
+    def amplifier_names(self) -> tuple[str, ...]:
+        """Names of the amplifiers of each exposure, in order; empty where headers tell them."""
+        return tuple(dict.fromkeys(amplifier.name for amplifier in self.amplifiers))
+
+    @property
+    def n_amplifiers(self) -> int:
+        """Number of amplifiers of each exposure; 0 where only headers tell it."""
+        if self.amplifiers:
+            return len(self.amplifier_names)
+        is_plain = not self.identify.detector and len(self.geometry.channels) == 1
+        return self.geometry.images or 0 if is_plain else 0
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], origin: str = "instrument") -> Self:
         """Validate a table.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import string
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Generic, TypeVar
 
 from pydantic import AfterValidator, Field
 
 from streamcal.errors import StageError
+from streamcal.hookspecs import CheckContext
 from streamcal.records import ExposureInfo, FileStat
 
 T = TypeVar("T")
@@ -69,6 +71,30 @@ def find_file(pattern: str, info: ExposureInfo, folders: Iterable[Path]) -> Path
         msg = f"no file {expand_pattern(pattern, info)!r} (relative names are looked for in: {places})"
         raise StageError(msg)
     return path
+
+
+def check_file(key: str, pattern: str | None, context: CheckContext, *, marks: str = "{") -> Iterator[str]:
+    """Say in one line if what a pattern means cannot be there; what hangs on an exposure is not known yet.
+
+    Parameters
+    ----------
+    key : str
+        The setting.
+    pattern : str or None
+        See `PathPattern`; None is fine.
+    context : CheckContext
+        Where relative names are looked for.
+    marks : str
+        Signs with which a part of the path is open: only the folders before it can be looked for.
+    """
+    if pattern is None:
+        return
+    path = Path(pattern).expanduser()
+    fixed = Path(*takewhile(lambda part: not set(marks) & set(part), path.parts))
+    places = [folder / fixed for folder in (context.folders if not path.is_absolute() else (Path(),))]
+    if not any(place.exists() if fixed == path else place.is_dir() for place in places):
+        where = "" if path.is_absolute() else f" (looked for in: {', '.join(map(str, context.folders))})"
+        yield f"{key}: no {'file' if fixed == path else 'folder'} {str(fixed)!r}{where}"
 
 
 def expand_pattern(pattern: str, info: ExposureInfo) -> str:

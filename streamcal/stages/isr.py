@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from streamcal.flags import MaskBit, RowFlag
-from streamcal.hookspecs import Column, Context, Stage, hookimpl
+from streamcal.hookspecs import CheckContext, Column, Context, Stage, hookimpl
 from streamcal.instruments.values import as_number
 from streamcal.measure import Overscan
 from streamcal.records import Amplifier, Exposure
 from streamcal.stages.calibration import load_frame, subtract_bias, subtract_dark
-from streamcal.stages.files import PathPattern
-from streamcal.stages.masks import EdgeLevel, mask_bad_pixels, mask_edges, mask_levels, mask_nonfinite
-from streamcal.stages.numbers import PerAmplifier, number_for, require_amplifiers
+from streamcal.stages.files import PathPattern, check_file
+from streamcal.stages.masks import EdgeLevel, count_pixels, mask_bad_pixels, mask_edges, mask_levels, mask_nonfinite
+from streamcal.stages.numbers import PerAmplifier, find_strangers, number_for, require_amplifiers
 from streamcal.stages.overscan import subtract_overscan
 from streamcal.stages.read_noise import (
     SOURCES,
@@ -60,6 +60,16 @@ class IsrSettings(ReadNoiseSettings):
             msg = f"suspect must not be above saturation, got {self.suspect} and {self.saturation}"
             raise ValueError(msg)
         return self
+
+
+def check_isr(settings: IsrSettings, context: CheckContext) -> Iterator[str]:
+    """Say which files and amplifiers that the settings name are not there."""
+    for key in ("bias", "dark", "bad_pixels"):
+        yield from check_file(key, getattr(settings, key), context)
+    for pattern in settings.noise_frames or ():
+        yield from check_file("noise_frames", pattern, context)
+    if context.amplifiers:
+        yield from find_strangers(settings, TABLES, context.amplifiers)
 
 
 def run_isr(exposure: Exposure, settings: IsrSettings, context: Context) -> Exposure:
@@ -156,7 +166,7 @@ def _to_header(amplifier: Amplifier, fit: Overscan | None) -> dict[str, Any]:
             "OVERSCAN SERIAL STDEV": fit.sigma,
             "OVERSCAN RESIDUAL SERIAL STDEV": fit.read_noise,
         }
-    counts = {f"MASK {bit.name}": int(np.count_nonzero(amplifier.mask & np.uint32(bit))) for bit in COUNTED_BITS}
+    counts = {f"MASK {bit.name}": count_pixels(amplifier.mask, bit) for bit in COUNTED_BITS}
     return {f"LSST ISR {key} {amplifier.name}": value for key, value in (notes | counts).items()}
 
 
@@ -205,5 +215,6 @@ def streamcal_stages() -> Iterable[Stage]:
             settings=IsrSettings,
             provides=("overscan", "read_noise"),
             columns=COLUMNS,
+            check=check_isr,
         )
     ]

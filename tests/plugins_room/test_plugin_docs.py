@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from streamcal import InstrumentTable, Stage, hookspecs
+from streamcal import CheckContext, InstrumentTable, Stage, hookspecs
 from streamcal.cli.main import app
 from streamcal.combine import _FITTING
 from streamcal.hookspecs import Column, Context
@@ -105,6 +105,12 @@ def test_context_is_documented():
     text = section("## What a stage is given, and gives")
     named = set(re.findall(r"^\| `context\.(\w+)", text, re.MULTILINE))
     assert named == {name for name in vars(Context) if not name.startswith("_")}
+
+
+def test_check_context_is_documented():
+    """All of it, and nothing that is not there."""
+    paragraph = re.search(r"a `streamcal.CheckContext`, has (.+?)\n\n", DOCS, re.DOTALL)[1]
+    assert re.findall(r"`(\w+)`", paragraph) == [item.name for item in fields(CheckContext)]
 
 
 def test_difference_is_documented_as_it_is():
