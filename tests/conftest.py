@@ -12,6 +12,25 @@ import pytest
 import structlog
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer the long form of the tests that have one (docs/promises.md)."""
+    parser.addoption("--long", action="store_true", help="run the long form of tests too: hours")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the marker of long forms."""
+    config.addinivalue_line("markers", "long: the long form of a test, run with --long")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out long forms unless asked for."""
+    if config.getoption("--long"):
+        return
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.skip(reason="takes long: --long"))
+
+
 @pytest.fixture(autouse=True)
 def no_leaked_threads() -> Iterator[None]:
     """Fail a test that leaves a thread of its own running."""

@@ -19,7 +19,7 @@ from streamcal.status import Status, read_status
 T = TypeVar("T")
 
 DEADLINE = 120.0  # s; ends a run that hangs
-STEP = 0.01  # s
+STEP = 0.05  # s
 
 
 class Hung(Exception):  # noqa: N818 - it says what the daemon did

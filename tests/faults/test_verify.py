@@ -10,8 +10,8 @@ import sys
 
 import pytest
 
-from streamcal.daemon import run_daemon
 from streamcal.config import load_config
+from streamcal.daemon import run_daemon
 from streamcal.faults.compare import compare, read_outcome
 from streamcal.faults.daemons import wait_until_done
 from streamcal.faults.site import add_pairs, make_site
@@ -66,19 +66,23 @@ def test_it_changes_nothing(output):
 
 
 def torn_tail(output):
+    """Leave a part of a batch."""
     with table(output)[1].open("ab") as file:
         file.write(b"half a batch")
 
 
 def leftovers(output):
+    """Leave a file that was being written."""
     (table(output)[0] / "sealed" / ".000009.arrow.tmp").write_bytes(b"x")
 
 
 def old_current(output):
+    """Lose CURRENT, as a loss of power may."""
     (table(output)[0] / "CURRENT").write_bytes(b"\0\0")
 
 
 def wrong_total(output):
+    """Count wrong."""
     sql(output, "UPDATE tally SET count = count + 1 WHERE name = 'pair:done'")
 
 
@@ -102,32 +106,39 @@ def test_what_can_be_repaired(output, breakage, said):
 
 
 def short_live_file(output):
+    """Lose the last byte."""
     os.truncate(table(output)[1], table(output)[1].stat().st_size - 1)
 
 
 def flipped_bit_in_live_file(output):
+    """Flip a bit."""
     flip(table(output)[1])
 
 
 def flipped_bit_in_sealed_file(output):
+    """Flip a bit."""
     flip(table(output)[2])
 
 
 def flip(path):
+    """Flip a bit in the middle."""
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 4
     path.write_bytes(content)
 
 
 def missing_sealed_file(output):
+    """Lose a segment."""
     table(output)[2].unlink()
 
 
 def lost_rows_in_journal(output):
+    """Lose a commit."""
     sql(output, "DELETE FROM batch WHERE table_name = 'measurements' AND seq = 2")
 
 
 def undone_pair(output):
+    """Forget that a pair is done."""
     sql(
         output,
         "UPDATE pair SET state = 'ready' WHERE number = 3",
@@ -137,6 +148,7 @@ def undone_pair(output):
 
 
 def unpaired_exposure(output):
+    """Forget that an exposure is paired."""
     sql(
         output,
         "UPDATE exposure SET disposition = 'waiting' WHERE number = 1",
@@ -146,10 +158,12 @@ def unpaired_exposure(output):
 
 
 def foreign_segment(output):
+    """Put in a segment of nobody."""
     shutil.copy(table(output)[2], table(output)[2].with_name("000077.arrow"))
 
 
 def damaged_journal(output):
+    """Lose pages."""
     path = output / "state" / "journal.db"
     content = bytearray(path.read_bytes())
     content[8192:20000] = bytes(11808)

@@ -1,0 +1,176 @@
+"""What durability costs: rows per second with and without fsync, long histories, large backlogs.
+
+``python benchmarks/durability.py [--small]``. Ratios within one run count, not the numbers of one machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import pyarrow as pa
+
+from streamcal.config import PairingConfig, SourceConfig
+from streamcal.journal import Journal
+from streamcal.pairing import form_pair, judge
+from streamcal.records import Disposition, ExposureInfo, FileStat
+from streamcal.sink.arrow import ArrowSink
+from streamcal.sink.files import SystemFiles
+from streamcal.source.directory import DirectorySource
+
+LAZY = "PRAGMA synchronous = OFF"
+
+
+class LazyFiles(SystemFiles):
+    """Files without a sync: what would be possible if power never failed."""
+
+    def sync(self, descriptor: int) -> None:
+        """Do nothing."""
+
+
+def main() -> None:
+    """Measure all of it and print a line of JSON for each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, help="disk to measure; temporary folder by default")
+    parser.add_argument("--small", action="store_true", help="a hundredth of the history and backlog")
+    options = parser.parse_args()
+    share = 100 if options.small else 1
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder = Path(name)
+        rates = {durable: commit_rate(folder / f"rate{durable}", durable=durable) for durable in (True, False)}
+        show(
+            "commits of four rows per second",
+            synced=rates[True],
+            unsynced=rates[False],
+            cost=rates[False] / rates[True],
+        )
+        for past in (1000, 1_000_000 // share):
+            show("journal with past files", **history(folder / f"history{past}", past))
+        show("backlog", **backlog(folder / "backlog", 100_000 // share))
+
+
+def show(what: str, **numbers: float) -> None:
+    """Print a result."""
+    print(json.dumps({"what": what} | {name: round(value, 6) for name, value in numbers.items()}), flush=True)
+
+
+def commit_rate(folder: Path, *, durable: bool, commits: int = 400) -> float:
+    """Return commits per second of the sink, four rows each."""
+    folder.mkdir()
+    journal = Journal(folder / "journal.db")
+    if not durable:
+        journal.query(LAZY)
+    files = SystemFiles() if durable else LazyFiles()
+    sink = ArrowSink(folder / "table", "measurements", journal, roll_bytes=1 << 26, roll_seconds=1e9, files=files)
+    sink.recover()
+    batch = pa.RecordBatch.from_pydict({"amplifier": ["C00", "C01", "C10", "C11"], "gain": [1.5, 1.6, 1.7, 1.8]})
+    began = time.perf_counter()
+    for number in range(commits):
+        sink.append(batch, key=str(number), record=lambda _db, _seq: None)
+    rate = commits / (time.perf_counter() - began)
+    sink.close()
+    journal.close()
+    return rate
+
+
+def make_info(number: int) -> ExposureInfo:
+    """Return what the header of a flat says; two successive ones make a pair."""
+    return ExposureInfo(
+        path=f"/data/{number // 1000:04d}/{number:07d}.fits",
+        stat=FileStat(size=2880, mtime_ns=number, inode=number, device=1),
+        digest=f"{number:032x}",
+        instrument="simulated",
+        detector="S00",
+        exposure_id=str(number),
+        is_flat=True,
+        group=f"night={number // 1000}",
+        exposure_time=1.0 + number // 2 % 500,
+        mjd_start=60000.0,
+    )
+
+
+def take_pairs(journal: Journal, numbers: range) -> None:
+    """Enter exposures two by two, as the daemon does with each: taken, paired, measured."""
+    for number in numbers[::2]:
+        infos = make_info(number), make_info(number + 1)
+        entered = []
+        for info in infos:
+            with journal.transaction():
+                journal.exposures_of_file(info.path)
+                entered.append(journal.add_exposure(info, info.exposure_time))
+                journal.take_file(info.path, info.stat)
+            (waiting,) = journal.new_exposures(1)
+            judge(waiting, PairingConfig(), journal)
+            if len(entered) == 1:
+                journal.set_disposition(waiting.number, Disposition.WAITING)
+        record = form_pair(*infos)
+        journal.add_pair(record, entered[0], entered[1])
+        (pair,) = journal.ready_pairs(1)
+        journal.end_pair(pair.record.pair_id)
+        journal.drop_changes(1 << 60)
+
+
+def history(folder: Path, past: int, new: int = 200) -> dict[str, float]:
+    """Return what it costs to open a journal of so many past files, to take new ones, and to list a known folder."""
+    folder.mkdir()
+    journal = Journal(folder / "journal.db")
+    journal.query(LAZY)  # only the past is made like this
+    with journal.transaction():
+        take_pairs(journal, range(past))
+    journal.close()
+    began = time.perf_counter()
+    journal = Journal(folder / "journal.db")
+    sink = ArrowSink(folder / "table", "measurements", journal, roll_bytes=1 << 26, roll_seconds=1e9)
+    sink.recover()
+    opened = time.perf_counter()
+    take_pairs(journal, range(past, past + new))
+    taken = time.perf_counter()
+    for number in range(min(past // 1000, 200)):
+        journal.known_folder(f"/data/{number:04d}")
+    listed = time.perf_counter()
+    journal.tallies()
+    journal.close()
+    return {
+        "files": past,
+        "open_seconds": opened - began,
+        "milliseconds_per_file": 1000 * (taken - opened) / new,
+        "milliseconds_per_listed_folder_of_1000": 1000 * (listed - taken) / min(max(past // 1000, 1), 200),
+        "journal_megabytes": (folder / "journal.db").stat().st_size / 1e6,
+    }
+
+
+def backlog(folder: Path, count: int) -> dict[str, float]:
+    """Return how long a source takes to hand out so many files that were there before, and what it holds meanwhile."""
+    incoming = folder / "incoming"
+    for number in range(count):
+        if number % 1000 == 0:
+            (incoming / f"{number // 1000:04d}").mkdir(parents=True)
+        (incoming / f"{number // 1000:04d}" / f"{number:06d}.fits").touch()
+    journal = Journal(folder / "journal.db")
+    source = DirectorySource(SourceConfig(folders=(incoming,), settle_seconds=0.0, watch="poll"), journal)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter()
+    seen, most = 0, 0
+    source.start()
+    while seen < count:
+        candidates = source.poll(1000)
+        most = max(most, source.status().n_settling)
+        with journal.transaction():
+            for candidate in candidates:
+                journal.take_file(candidate.path, candidate.stat)
+        for candidate in candidates:
+            source.forget(candidate.path)
+        seen += len(candidates)
+    seconds = time.perf_counter() - began
+    source.stop()
+    journal.close()
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return {"files": count, "seconds": seconds, "most_held_at_once": most, "memory_megabytes": grown / 1024}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""What a file and a pair cost does not grow with the history: statements, steps and system calls are counted."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from streamcal.config import SourceConfig
+from streamcal.faults.calls import has_strace, list_calls
+from streamcal.faults.site import add_pairs
+from streamcal.journal import Journal
+from streamcal.sink.arrow import ArrowSink
+from streamcal.source.directory import LOOKS_PER_POLL, MAX_SETTLING, DirectorySource
+from streamcal.status import read_status
+
+NEW = 40  # exposures, 20 pairs
+
+
+def load_benchmark():
+    """Load ``benchmarks/durability.py``, which times what is counted here."""
+    path = Path(__file__).parents[2] / "benchmarks" / "durability.py"
+    spec = importlib.util.spec_from_file_location("durability", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+durability = load_benchmark()
+
+
+class Counter:
+    """Counts what one connection does."""
+
+    def __init__(self, journal):
+        self.statements = []
+        self.steps = 0
+        journal._db.set_trace_callback(self.statements.append)
+        journal._db.set_progress_handler(self._step, 1)
+
+    def _step(self):
+        self.steps += 1
+        return 0
+
+
+def with_history(folder, past):
+    """Return a journal that knows so many files, all paired and measured."""
+    folder.mkdir()
+    journal = Journal(folder / "journal.db")
+    journal.query("PRAGMA synchronous = OFF")
+    with journal.transaction():
+        durability.take_pairs(journal, range(past))
+    return journal
+
+
+def cost_of_new_files(folder, past):
+    """Return statements and steps of SQLite for `NEW` exposures after so many others."""
+    journal = with_history(folder, past)
+    counter = Counter(journal)
+    durability.take_pairs(journal, range(past, past + NEW))
+    journal.close()
+    return len(counter.statements), counter.steps
+
+
+def test_cost_of_a_file_is_flat(tmp_path):
+    """Twenty times the history: the same statements, and steps that grow by the depth of a tree at most."""
+    few, many = cost_of_new_files(tmp_path / "few", 200), cost_of_new_files(tmp_path / "many", 4000)
+    assert many[0] == few[0]
+    assert many[0] / NEW < 40  # statements for a file with its half of a pair
+    assert many[1] < 1.2 * few[1]
+
+
+def test_cost_of_an_append_is_flat(tmp_path):
+    """A batch costs the same statements, however many there are."""
+    journal = Journal(tmp_path / "journal.db")
+    sink = ArrowSink(tmp_path / "table", "measurements", journal, roll_bytes=1 << 30, roll_seconds=1e9)
+    sink.recover()
+    batch = durability.pa.RecordBatch.from_pydict({"gain": [1.0]})
+    costs = []
+    for number in range(300):
+        counter = Counter(journal)
+        sink.append(batch, key=str(number), record=lambda _db, _seq: None)
+        costs.append((len(counter.statements), counter.steps))
+    sink.close()
+    journal.close()
+    assert len({statements for statements, _ in costs[1:]}) == 1
+    assert costs[-1][0] <= 9
+    assert costs[-1][1] < 1.2 * costs[1][1]
+
+
+def test_status_is_instant_however_long_the_history(make, finish):
+    """Status reads totals, not tables: its steps do not grow."""
+    site = make()
+    add_pairs(site.incoming, 1)
+    finish(site)
+    assert read_status(site.output).pairs == {"done": 1}
+    journal = Journal(site.state / "journal.db")
+    plans = [
+        text
+        for sql in (
+            "SELECT path, arrived_at FROM exposure WHERE disposition = 'waiting' ORDER BY arrived_at LIMIT 1",
+            "SELECT pair_id FROM pair WHERE state = 'ready' ORDER BY number LIMIT 8",
+            "SELECT number FROM exposure WHERE disposition = 'new' LIMIT 8",
+        )
+        for *_, text in journal.query(f"EXPLAIN QUERY PLAN {sql}")
+    ]
+    journal.close()
+    assert plans
+    assert all("INDEX" in plan or "B-TREE" in plan for plan in plans), plans
+
+
+@pytest.mark.skipif(not has_strace(), reason="strace is not installed")
+def test_system_calls_of_a_pair_are_flat(make, nursery):
+    """The third six pairs cost the writes and syncs of the second six."""
+    site = make(output={"roll_megabytes": 64.0, "snapshot": False})
+    counts = []
+    for number in range(3):
+        add_pairs(site.incoming / str(number), 6, first_id=1 + 12 * number)
+        calls = list_calls(nursery, site)
+        counts.append({name: len(numbers) for name, numbers in calls.items()})
+    assert read_status(site.output).pairs == {"done": 18}
+    for name in ("fdatasync", "rename", "openat"):
+        assert counts[2].get(name, 0) == pytest.approx(counts[1].get(name, 0), abs=2), (name, counts)
+    assert counts[2]["pwrite64"] < 1.15 * counts[1]["pwrite64"]
+    assert counts[2]["fdatasync"] < 40 * 6  # per pair, its two exposures included
+
+
+def test_backlog_is_not_held_in_memory(tmp_path):
+    """A listing hands out what is asked for and waits with the rest: what is held does not grow with the folder."""
+    incoming = tmp_path / "incoming"
+    incoming.mkdir()
+    for number in range(15_000):
+        (incoming / f"{number}.fits").touch()
+    journal = Journal(tmp_path / "journal.db")
+    source = DirectorySource(SourceConfig(folders=(incoming,), settle_seconds=0.0, watch="poll"), journal)
+    source.start()
+    held = []
+    for _ in range(20):
+        source.poll(10)
+        status = source.status()
+        held.append(status.n_settling + status.n_handed_out)
+    source.stop()
+    journal.close()
+    assert 10 <= max(held) <= MAX_SETTLING + LOOKS_PER_POLL < 15_000
