@@ -195,7 +195,7 @@ def _read_header(file: BinaryIO, block: bytes, limits: Limits) -> tuple[dict[str
             raise NotWhole(msg)
         for start in range(0, BLOCK, CARD):
             card = block[start : start + CARD]
-            if card[:8] == b"END     ":
+            if card[:8].rstrip(b" \0") == b"END":  # some writers fill the last block with zeros
                 return cards, n_blocks
             if card[8:10] == b"= " and _STRUCTURAL.fullmatch(card, 0, 8):
                 cards.setdefault(card[:8].decode().rstrip(), card[10:])
