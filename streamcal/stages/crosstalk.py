@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -10,17 +10,18 @@ from pydantic import Field, model_validator
 
 from streamcal.errors import RetryLater, StageError
 from streamcal.flags import RowFlag
-from streamcal.hookspecs import Column, Context, Settings, Stage, hookimpl
+from streamcal.hookspecs import CheckContext, Column, Context, Settings, Stage, hookimpl
 from streamcal.measure.sums import largest_difference
 from streamcal.records import Exposure, ExposureInfo
 from streamcal.stages.crosstalk_files import LoadedCalib, load_calib
-from streamcal.stages.files import PathPattern
+from streamcal.stages.files import PathPattern, check_file
 from streamcal.stages.masks import MaskName
-from streamcal.stages.numbers import PerAmplifier, number_for
+from streamcal.stages.numbers import PerAmplifier, find_strangers, number_for, require_amplifiers
 
 if TYPE_CHECKING:
     from streamcal.calibs.gains import Gains
 
+TABLES = ("gains",)  # settings by amplifier
 FIRST_WAIT = 1.0  # s; each further one is as long as all before
 
 
@@ -108,6 +109,17 @@ COLUMNS = (
 )
 
 
+def check_crosstalk(settings: CrosstalkSettings, context: CheckContext) -> Iterator[str]:
+    """Say what of the settings cannot fit any exposure: file, size of the matrix, amplifiers."""
+    if settings.missing == "error":
+        yield from check_file("file", settings.file, context, marks="{*?[")
+    size, n = len(settings.matrix or ()), context.n_amplifiers
+    if settings.matrix is not None and n and size != n:
+        yield f"matrix: must be {n} x {n} for the amplifiers of {context.instrument}, got {size} x {size}"
+    if context.amplifiers:
+        yield from find_strangers(settings, TABLES, context.amplifiers)
+
+
 def run_crosstalk(exposure: Exposure, settings: CrosstalkSettings, context: Context) -> Exposure:
     """Subtract crosstalk from one exposure; see `streamcal.calibs.crosstalk.CrosstalkCalib.apply`.
 
@@ -130,8 +142,10 @@ def run_crosstalk(exposure: Exposure, settings: CrosstalkSettings, context: Cont
     RetryLater
         While an exposure of another detector is missing that the calibration has coefficients for.
     StageError
-        If the calibration is missing (``missing = "error"``), unreadable, or not for these amplifiers.
+        If the calibration is missing (``missing = "error"``), unreadable, or not for these amplifiers, or ``gains``
+        names what is none.
     """
+    require_amplifiers(settings, TABLES, exposure.amplifiers)
     loaded = load_calib(exposure.info, settings, context)
     if loaded is None:
         for amplifier in exposure.amplifiers.values():
@@ -244,5 +258,6 @@ def streamcal_stages() -> Iterable[Stage]:
             requires=("overscan",),
             provides=("crosstalk",),
             columns=COLUMNS,
+            check=check_crosstalk,
         )
     ]

@@ -65,6 +65,27 @@ def test_of_a_pattern_the_folder_is_looked_for(tmp_path, name, lines):
     assert all("no folder 'calb'" in problem for problem in problems)
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"file": "xtalk.ecsv"}, ["file: no file 'xtalk.ecsv' (looked for in: "]),
+        ({"file": "xtalk"}, []),
+        ({"file": "xtalk/*.ecsv"}, []),
+        ({"file": "crosstalk/{detector}/*.ecsv"}, ["file: no folder 'crosstalk' (looked for in: "]),
+        ({"file": "xtalk.ecsv", "missing": "skip"}, []),
+        ({"matrix": [[0, 1e-4], [1e-4, 0]]}, []),
+        ({"matrix": [[0]]}, ["matrix: must be 2 x 2 for the amplifiers of cam, got 1 x 1"]),
+        ({"gains": {"A": 1.0, "C": 2.0}}, ["gains: 'C' is no amplifier, known: A, B"]),
+    ],
+)
+def test_a_crosstalk_calibration_must_be_there_and_fit(tmp_path, settings, said):
+    """A file, or the folder before the open part of its name; the size of a matrix; amplifiers of gains."""
+    (tmp_path / "xtalk").mkdir()
+    problems = find_problems(configure(tmp_path, {"crosstalk": settings}))
+    assert len(problems) == len(said)
+    assert all(f"stages.crosstalk.{text}" in problem for text, problem in zip(said, problems, strict=True))
+
+
 def test_tables_name_amplifiers_of_the_instrument(tmp_path):
     """Where its table lists them."""
     stages = {"isr": {"saturation": {"A": 9.0, "b": 9.0}}}

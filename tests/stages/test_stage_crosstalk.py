@@ -155,6 +155,8 @@ def test_pixels_under_bright_sources_are_marked(subtract, exposure):
 def test_coefficients_in_electrons_need_gains(subtract, exposure):
     """With one gain for all amplifiers they are those in ADU; without gains they cannot be used."""
     assert_corrected(subtract(exposure, matrix=MATRIX, units="electron", gains=1.5, iterations=2))
+    with pytest.raises(StageError, match="gains: 'Z' is no amplifier, known: "):
+        subtract(exposure, matrix=MATRIX, units="electron", gains={"Z": 1.5})
     with pytest.raises(StageError, match="gains"):
         subtract(exposure, matrix=MATRIX, units="electron")
 
