@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check lint format types bench clean
+.PHONY: demo cluster-demo test check lint format types bench clean
 
 $(STAMP): pyproject.toml $(wildcard plugins/*/pyproject.toml)
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "streamcal needs Python 3.11 or newer"'
@@ -17,6 +17,9 @@ $(STAMP): pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
 demo: $(STAMP)  ## a simulated camera, the daemon on it, and measured against true values
 	$(BIN)/python examples/demo.py
+
+cluster-demo: $(STAMP)  ## a night through a cluster whose workers and scheduler are killed
+	$(BIN)/python examples/cluster_demo.py
 
 test: $(STAMP)  ## all tests
 	$(BIN)/python -m pytest
@@ -38,4 +41,4 @@ bench: $(STAMP)  ## benchmarks, as ratios within one run
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) demo-run .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo-run cluster-run .pytest_cache .mypy_cache .ruff_cache

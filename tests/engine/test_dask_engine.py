@@ -21,6 +21,19 @@ def cluster(tmp_path):
         yield cluster
 
 
+@pytest.fixture
+def start_ready(cluster, start_engine, wait_until):
+    """Start an engine, and wait until a worker of the cluster can be used."""
+
+    def start(**options):
+        cluster.start_worker()
+        engine = start_engine(**cluster.settings, **options)
+        wait_until(lambda: engine.state.workers == 1)
+        return engine
+
+    return start
+
+
 def count_tasks(address):
     """Ask a scheduler how many tasks it holds."""
     from distributed import Client
@@ -57,35 +70,31 @@ def test_crash_costs_the_job_only(shared_cluster, start_engine):
     assert engine.state.workers == 2
 
 
-def test_scheduler_holds_no_more_than_the_queue(cluster, start_engine):
+def test_scheduler_holds_no_more_than_the_queue(cluster, start_ready):
     """Of many jobs only ``queue_size`` are with the scheduler; the rest wait on this side."""
-    cluster.start_worker()
-    engine = start_engine(**cluster.settings, queue_size=3)
+    engine = start_ready(queue_size=3)
     futures = [engine.submit("jobs_for_tests:sleep", b"0.2") for _ in range(12)]
     futures[0].result()
     assert 1 <= count_tasks(cluster.address) <= 3
     assert [future.result() for future in futures] == [b"0.2"] * 12
 
 
-def test_worker_killed(cluster, start_engine, wait_until, tmp_path):
+def test_worker_killed(cluster, start_ready, wait_until):
     """The jobs of a worker that is killed are done by another one."""
-    first = cluster.start_worker()
-    engine = start_engine(**cluster.settings)
-    wait_until(lambda: engine.state.workers == 1)
+    engine = start_ready()
     cluster.start_worker()
     wait_until(lambda: engine.state.workers == 2)
     futures = [engine.submit("jobs_for_tests:sleep", b"0.3") for _ in range(10)]
-    kill(first)
+    kill(cluster.workers[0])
     assert [future.result() for future in futures] == [b"0.3"] * 10
 
 
-def test_last_worker_killed(cluster, start_engine, wait_until, tmp_path):
+def test_last_worker_killed(cluster, start_ready, wait_until, tmp_path):
     """With no worker left the job is given back, and the engine is away until there is one."""
-    worker = cluster.start_worker()
-    engine = start_engine(**cluster.settings)
+    engine = start_ready()
     future = engine.submit("jobs_for_tests:touch_and_sleep", bytes(tmp_path / "begun"))
     wait_until((tmp_path / "begun").exists)
-    kill(worker)
+    kill(cluster.workers[0])
     assert isinstance(future.exception(), RetryLater)
     wait_until(lambda: engine.state.away_since is not None)
     assert engine.state.reason == f"{cluster.address}: no worker is there"
@@ -94,10 +103,9 @@ def test_last_worker_killed(cluster, start_engine, wait_until, tmp_path):
     assert engine.submit("jobs_for_tests:echo", b"x").result() == b"x"
 
 
-def test_scheduler_killed(cluster, start_engine, wait_until, tmp_path):
+def test_scheduler_killed(cluster, start_ready, wait_until, tmp_path):
     """Jobs of a lost scheduler are given back; the engine says since when it is away, and comes back by itself."""
-    cluster.start_worker()
-    engine = start_engine(**cluster.settings)
+    engine = start_ready()
     future = engine.submit("jobs_for_tests:touch_and_sleep", bytes(tmp_path / "begun"))
     wait_until((tmp_path / "begun").exists)
     before = time.time()
@@ -124,11 +132,9 @@ def test_no_scheduler(start_engine):
     assert engine.state.away_since is not None
 
 
-def test_other_workers_are_refused(cluster, start_engine, wait_until):
+def test_other_workers_are_refused(cluster, start_ready, wait_until):
     """A worker that is not what one of this machine would be is named and gets no job, also when it joins later."""
-    cluster.start_worker()
-    engine = start_engine(**cluster.settings, identify="jobs_for_tests:identify")
-    wait_until(lambda: engine.state.workers == 1)
+    engine = start_ready(identify="jobs_for_tests:identify")
     cluster.start_worker(environment={"COLOUR": "blue"})
     wait_until(lambda: engine.state.refused)
     assert list(engine.state.refused.values()) == ["colour is red here and blue there"]
