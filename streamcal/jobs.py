@@ -232,11 +232,14 @@ def measure_rows(
     context.find_companion = functools.partial(_find_companion, workshop, companions)
     context.waited_seconds = waited_seconds
     with context.running("read"):
-        first, second = (
-            read_exposure(info, workshop.instrument, workshop.limits) for info in (record.first, record.second)
+        # nobody but the pair holds the exposures: what a stage replaces is freed
+        pair = Pair(
+            pair_id=record.pair_id,
+            first=read_exposure(record.first, workshop.instrument, workshop.limits),
+            second=read_exposure(record.second, workshop.instrument, workshop.limits),
         )
-    _check_amplifiers(first, second)
-    measured = workshop.chain.run(Pair(pair_id=record.pair_id, first=first, second=second), context)
+    _check_amplifiers(pair.first, pair.second)
+    measured = workshop.chain.run(pair, context)
     common = _identity_columns(record, context.timings)
     auxiliary = _auxiliary_columns(record.first, workshop.recipe.auxiliary_keys)
     return [{**common, **auxiliary, "amplifier": name, **columns} for name, columns in measured.items()]

@@ -167,6 +167,8 @@ def match_levels(  # noqa: PLR0913 - two flats, their mask, and three options of
     good, flags = _judge_pixels(one, two, planes, int(bad_mask))
     n_good = int(np.count_nonzero(good))
     known = (one, two) if n_good == good.size else (_blank(one, good), _blank(two, good))
+    if n_good == good.size:
+        good = np.broadcast_to(np.True_, good.shape)  # needs no memory
     mean_1, mean_2 = (clip_statistics(image, n_sigma, n_iter).mean for image in known)
     if mean_1 <= 0 or mean_2 <= 0:
         flags |= RowFlag.NONPOSITIVE_MEAN

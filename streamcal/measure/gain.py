@@ -61,7 +61,11 @@ def measure_gain_statistic(difference: Difference, level_match: bool = True) -> 
     chosen = difference.used if level_match else difference.good
     slope = 0.0 if level_match else difference.mean_1 / difference.mean - 1  # D + slope S is I1 - I2
     n_chosen, n_pixels, sums = gain_sums(
-        difference.difference.ravel(), difference.first.ravel(), difference.second.ravel(), chosen.ravel(), slope
+        difference.difference.ravel(),
+        difference.first.ravel(),
+        difference.second.ravel(),
+        np.ascontiguousarray(chosen).ravel(),
+        slope,
     )
     nan, n_nonpositive = math.nan, n_chosen - n_pixels
     if n_pixels < 2 or n_nonpositive > MAX_NONPOSITIVE_FRACTION * n_chosen:
