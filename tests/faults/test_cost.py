@@ -49,8 +49,7 @@ def with_history(folder, past):
     folder.mkdir()
     journal = Journal(folder / "journal.db")
     journal.query("PRAGMA synchronous = OFF")
-    with journal.transaction():
-        durability.take_pairs(journal, range(past))
+    durability.make_past(journal, past)
     return journal
 
 
@@ -64,8 +63,8 @@ def cost_of_new_files(folder, past):
 
 
 def test_cost_of_a_file_is_flat(tmp_path):
-    """Twenty times the history: the same statements, and steps that grow by the depth of a tree at most."""
-    few, many = cost_of_new_files(tmp_path / "few", 200), cost_of_new_files(tmp_path / "many", 4000)
+    """Thirty times the history: the same statements, and steps that grow by the depth of a tree at most."""
+    few, many = cost_of_new_files(tmp_path / "few", 1000), cost_of_new_files(tmp_path / "many", 30_000)
     assert many[0] == few[0]
     assert many[0] / NEW < 40  # statements for a file with its half of a pair
     assert many[1] < 1.2 * few[1]
