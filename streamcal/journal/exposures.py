@@ -13,6 +13,7 @@ from streamcal.journal.database import Database
 from streamcal.records import Disposition, ExposureInfo
 
 NEW = "new"
+_RENEWED = ("disposition", "reason", "pair_id", "arrived_at", "changed_at")  # with the content of a file
 _COLUMNS = "number, info, disposition, reason, pair_id, arrived_at"
 _SAME_LEVEL = "WHERE instrument = ? AND detector = ? AND grp = ? AND level BETWEEN ? AND ?"
 
@@ -65,16 +66,18 @@ class Exposures(Database):
             now,
         )
         names = "path, digest, instrument, detector, grp, exposure_id, id_number, level, mjd_start, info"
+        # not REPLACE: it deletes first, and would look through all pairs for one that refers to the row
+        renewed = ", ".join(f"{name} = excluded.{name}" for name in (*names.split(", "), *_RENEWED))
         sql = f"""
-            INSERT OR REPLACE INTO exposure ({names}, disposition, arrived_at, changed_at, number)
-            VALUES ({"?, " * len(values)} ?)
+            INSERT INTO exposure ({names}, disposition, arrived_at, changed_at, number) VALUES ({"?, " * len(values)} ?)
+            ON CONFLICT (number) DO UPDATE SET {renewed}
         """
         with self.transaction() as db:
             if replaces is not None:
                 self._count(f"disposition:{self.exposure(replaces).disposition}", -1)
             number = db.execute(sql, (*values, replaces)).lastrowid
             self._count(f"disposition:{NEW}", 1)
-        return int(number or 0)
+        return int(number or 0) if replaces is None else replaces
 
     def rematch(self, match: str, level: Callable[[ExposureInfo], float]) -> None:
         """See to it that the levels of all exposures mean what pairs are matched by now.

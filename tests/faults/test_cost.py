@@ -11,6 +11,7 @@ from streamcal.config import SourceConfig
 from streamcal.faults.calls import has_strace, list_calls
 from streamcal.faults.site import add_pairs
 from streamcal.journal import Journal
+from streamcal.records import Disposition
 from streamcal.sink.arrow import ArrowSink
 from streamcal.source.directory import LOOKS_PER_POLL, MAX_SETTLING, DirectorySource
 from streamcal.status import read_status
@@ -68,6 +69,22 @@ def test_cost_of_a_file_is_flat(tmp_path):
     assert many[0] == few[0]
     assert many[0] / NEW < 40  # statements for a file with its half of a pair
     assert many[1] < 1.2 * few[1]
+
+
+def test_cost_of_a_file_that_changes_is_flat(tmp_path):
+    """New content of a known file costs the same, however many pairs could refer to what it replaces."""
+    steps = []
+    for past in (1000, 30_000):
+        journal = with_history(tmp_path / str(past), past)
+        number = journal.add_exposure(durability.make_info(past), 5.0)
+        journal.set_disposition(number, Disposition.WAITING)
+        counter = Counter(journal)
+        assert journal.add_exposure(durability.make_info(past + 1), 5.0, replaces=number) == number
+        steps.append(counter.steps)
+        renewed = journal.exposure(number)
+        journal.close()
+        assert (renewed.disposition, renewed.info.digest) == ("new", durability.make_info(past + 1).digest)
+    assert steps[1] < 1.2 * steps[0]
 
 
 def test_cost_of_an_append_is_flat(tmp_path):
