@@ -39,6 +39,13 @@ def find_problems(config: Config) -> list[str]:
     return problems
 
 
+def find_notes(config: Config) -> Iterator[str]:
+    """Return what works, but perhaps not as meant; one line each."""
+    if not config.pairing.group:
+        fate = "taken for extras" if config.pairing.extras == "discard" else "paired with the first"
+        yield f"{config.origin}: pairing.group is empty: a second run at the same levels will be {fate}"
+
+
 def find_stage_problems(workshop: Workshop) -> list[str]:
     """Return what would make every pair fail, as far as the stages can tell now; one line each.
 
@@ -124,8 +131,9 @@ def _check_stages(config: Config) -> list[str]:
 
 
 def _check_engine(config: Config) -> list[str]:
-    from streamcal.daemon import engine_options
+    from streamcal.daemon import engine_options, naming
     from streamcal.engine import check_options
 
-    check_options(engine_options(config))
+    with naming(config, "engine"):
+        check_options(engine_options(config))
     return []

@@ -20,7 +20,7 @@ from streamcal import __version__
 from streamcal.check import find_stage_problems
 from streamcal.config import Config
 from streamcal.engine import EngineOptions, make_engine, state_of
-from streamcal.errors import ConfigError, RetryLater
+from streamcal.errors import ConfigError, PluginError, RetryLater
 from streamcal.heartbeat import Heartbeat, notify, write_atomically
 from streamcal.intake import Intake
 from streamcal.jobs import Recipe, Workshop, open_workshop
@@ -30,7 +30,8 @@ from streamcal.lock import StateLock
 from streamcal.measuring import Measuring
 from streamcal.pairing import level
 from streamcal.pipeline import Pipeline
-from streamcal.plugins import load_plugins
+from streamcal.plugins import list_plugin_files, load_plugins
+from streamcal.refitting import Refitting
 from streamcal.run import Run
 from streamcal.source.directory import DirectorySource
 from streamcal.wake import Wake
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from streamcal.sink.arrow import ArrowSink
 
 EXIT_DONE, EXIT_FAILURE, EXIT_USAGE, EXIT_REJECTED = 0, 1, 2, 3
+
+TABLES = ("measurements", "exposures", "ptc")
 
 log = structlog.get_logger("streamcal.daemon")
 
@@ -52,12 +55,31 @@ def prepare(config: Config) -> Workshop:
         If anything is wrong.
     """
     from streamcal.instruments import load_instrument
+    from streamcal.instruments.identify import check_facts
 
+    with naming(config, "pipeline.plugin_folders"):
+        for folder in config.pipeline.plugin_folders:
+            list_plugin_files(folder)
     plugins = load_plugins(config.pipeline.plugin_folders, config.pipeline.disabled_plugins)
     offered = {name: offer.table for name, offer in plugins.instruments.items()}
     base = (config.path.parent if config.path else Path()).absolute()
-    instrument = load_instrument(config.instrument, base=base, offered=offered)
+    with naming(config, "instrument"):
+        instrument = load_instrument(config.instrument, base=base, offered=offered)
+    with naming(config, "pairing.group"):
+        check_facts(config.pairing.group)
+    with naming(config, "pipeline.auxiliary_keys"):
+        check_facts(config.pipeline.auxiliary_keys)
     return open_workshop(Recipe.of(config, instrument).to_json())
+
+
+@contextmanager
+def naming(config: Config, key: str) -> Iterator[None]:
+    """Have errors of the block say which file, and which key of it, they are about."""
+    try:
+        yield
+    except (ConfigError, PluginError) as exc:
+        lines = (line if line.startswith(key) else f"{key}: {line}" for line in str(exc).splitlines())
+        raise type(exc)("\n".join(f"{config.origin}: {line}" for line in lines)) from exc
 
 
 def make_run_engine(config: Config, recipe: Recipe) -> Executor:
@@ -68,15 +90,14 @@ def make_run_engine(config: Config, recipe: Recipe) -> Executor:
     ConfigError, PluginError
         If there is no such engine.
     """
-    options = engine_options(config)
-    return make_engine(
-        replace(
-            options,
-            start="streamcal.jobs:warm_worker",
-            start_payload=recipe.to_json().encode(),
-            identify="streamcal.fingerprint:take_fingerprint",
-        )
+    options = replace(
+        engine_options(config),
+        start="streamcal.jobs:warm_worker",
+        start_payload=recipe.to_json().encode(),
+        identify="streamcal.fingerprint:take_fingerprint",
     )
+    with naming(config, "engine"):
+        return make_engine(options)
 
 
 def engine_options(config: Config) -> EngineOptions:
@@ -182,7 +203,7 @@ def _open_service(config: Config, workshop: Workshop, stack: ExitStack, *, once:
     journal = Journal(config.state_folder / "journal.db")
     stack.callback(journal.close)
     journal.rematch(config.pairing.match, lambda info: level(info, config.pairing))
-    measurements, exposures = (_open_sink(config, journal, name, stack) for name in ("measurements", "exposures"))
+    measurements, exposures, solutions = (_open_sink(config, journal, name, stack) for name in TABLES)
     measurements.check_schema(workshop.schema)
     wake = Wake()
     stack.callback(wake.close)
@@ -194,6 +215,9 @@ def _open_service(config: Config, workshop: Workshop, stack: ExitStack, *, once:
     intake = Intake(source, run)
     measuring = Measuring(measurements, workshop.schema, run, in_order=once)
     pipeline = Pipeline(source, intake, measuring, Ledger(exposures, run), run)
+    pipeline.refitting = Refitting(solutions, run, config.output_folder, config.fit)
+    measuring.on_commit = pipeline.refitting.note
+    pipeline.refitting.start()
     service = Service(
         run=run, source=source, intake=intake, measuring=measuring, pipeline=pipeline, started_at=run.wall_clock()
     )

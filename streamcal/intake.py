@@ -74,6 +74,7 @@ class Intake:
         self._inspections: dict[str, Inspection] = {}
         self._incomplete: dict[str, Incomplete] = {}
         self._failures: dict[str, int] = {}
+        self._missing_keys: set[str] = set()  # group keys that were told of
         self.unsettled = False
         self.rejected = 0
 
@@ -166,11 +167,20 @@ class Intake:
             earlier = self._journal.exposures_of_file(candidate.path)
             for info in infos:
                 self._enter_exposure(info, earlier)
+                self._warn_of_group(info)
             for left in earlier:
                 if left.disposition in {Disposition.WAITING, Disposition.ORPHAN, Disposition.EXTRA}:
                     self._journal.set_disposition(left.number, Disposition.REJECTED, "its file has other content now")
             self._journal.take_file(candidate.path, candidate.stat)
         self._drop(candidate.path)
+
+    def _warn_of_group(self, info: ExposureInfo) -> None:
+        """Tell once of each key of the group that a flat does not have: runs that it would tell apart are one."""
+        keys = [key for key in self._run.config.pairing.group if f"{key}=" in info.group.split(";")]
+        for key in keys if info.is_flat else ():
+            if key not in self._missing_keys:
+                self._missing_keys.add(key)
+                self._log.warning("flat without group key", key=key, path=show_path(info.path))
 
     def _enter_exposure(self, info: ExposureInfo, earlier: list[JournaledExposure]) -> None:
         """Enter one exposure; what is found of it in ``earlier``, entries of the same file, is taken out of there."""

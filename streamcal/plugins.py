@@ -154,7 +154,8 @@ def load_plugins(folders: Sequence[Path] = (), disabled: Sequence[str] = ()) -> 
     try:
         manager.check_pending()
     except pluggy.PluginValidationError as exc:
-        msg = f"plugin {manager.get_name(exc.plugin)!r}: {_one_line(exc)}, known: {', '.join(_hook_names())}"
+        what = _one_line(exc).partition(" in plugin ")[0]  # what follows is the module as Python shows it
+        msg = f"plugin {manager.get_name(exc.plugin)!r}: {what}, known: {', '.join(_hook_names())}"
         raise PluginError(msg) from exc
     return Plugins(manager, versions)
 

@@ -85,12 +85,14 @@ def init(
 @app.command()
 def check(config: ConfigArgument) -> None:
     """Find everything that can be wrong before the first exposure."""
-    from streamcal.check import find_problems
+    from streamcal.check import find_notes, find_problems
     from streamcal.config import load_config
 
-    problems = find_problems(load_config(config))
-    if problems:
+    settings = load_config(config)
+    if problems := find_problems(settings):
         raise ConfigError("\n".join(problems))
+    for note in find_notes(settings):
+        typer.echo(f"streamcal: note: {note}", err=True)
     typer.echo(f"{config}: fine")
 
 
@@ -321,3 +323,65 @@ def measure_crosstalk(
         gains=tuple(gains or ()),
     )
     raise typer.Exit(measure_matrix(exposures, request))
+
+
+GroupOption = Annotated[str | None, typer.Option(help="Only this group, written as in the rows.")]
+DetectorOption = Annotated[str | None, typer.Option(help="Only this detector.")]
+
+
+@app.command()
+def fit(
+    output: OutputArgument,
+    config: Annotated[
+        Path | None,
+        typer.Option("-c", "--config", metavar="CONFIG", help="Run configuration with the [fit] to use."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Model instead of the configured one.")] = None,
+    group: GroupOption = None,
+    detector: DetectorOption = None,
+    save: Annotated[bool, typer.Option(help="Append the solutions to the ptc table (not while a daemon runs).")] = True,
+    limits: Annotated[bool, typer.Option("--check", help="Exit code 3 if a limit is broken.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit photon transfer curves: gain, noise and a_ij of each amplifier."""
+    from streamcal.cli.fit import fit_output
+
+    options: dict[str, Any] = {"config": config, "model": model, "group": group, "detector": detector}
+    raise typer.Exit(fit_output(output, save=save, check=limits, as_json=as_json, **options))
+
+
+@app.command()
+def plot(
+    output: OutputArgument,
+    folder: Annotated[Path | None, typer.Option("--to", metavar="DIR", help="Default: OUTPUT/plots.")] = None,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option("--kind", help="curves, covariances, kernel, trends or focal-plane; may be repeated."),
+    ] = None,
+    suffix: Annotated[str, typer.Option("--format", help="png, pdf or svg.")] = "png",
+    group: GroupOption = None,
+    detector: DetectorOption = None,
+) -> None:
+    """Draw curves, covariances, kernels, trends and focal planes."""
+    from streamcal.cli.plot import plot_output
+
+    options: dict[str, Any] = {"folder": folder, "kinds": kinds or (), "suffix": suffix}
+    raise typer.Exit(plot_output(output, group=group, detector=detector, **options))
+
+
+@app.command()
+def export(
+    output: OutputArgument,
+    kind: Annotated[str, typer.Option("--format", help="parquet, csv, feather or lsst-ptc.")],
+    to: Annotated[Path | None, typer.Option("--to", metavar="PATH", help="File or folder; default: in OUTPUT.")] = None,
+    table: Annotated[str, typer.Option(help="measurements, exposures or ptc.")] = "measurements",
+    group: GroupOption = None,
+    detector: DetectorOption = None,
+    partial: Annotated[bool, typer.Option("--partial", help="lsst-ptc: a PARTIAL file for each pair.")] = False,
+    dummies: Annotated[bool, typer.Option("--dummies", help="lsst-ptc: DUMMY files for unpaired exposures.")] = False,
+) -> None:
+    """Write results in another form."""
+    from streamcal.cli.export import export_output
+
+    options: dict[str, Any] = {"to": to, "table": table, "group": group, "detector": detector}
+    raise typer.Exit(export_output(output, kind=kind, partial=partial, dummies=dummies, **options))

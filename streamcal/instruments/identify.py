@@ -6,12 +6,35 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from streamcal.errors import ExposureError
+from streamcal.errors import ConfigError, ExposureError
 from streamcal.instruments.layout import find_first, place_amplifiers, split_detectors
 from streamcal.instruments.model import SECONDS, IdentifyTable, Instrument, Lookup, Lookups, Rule
 from streamcal.instruments.times import start_times
-from streamcal.instruments.values import Header, as_number, as_text, get_value, normal_key
+from streamcal.instruments.values import FILE_FACTS, Header, as_number, as_text, get_value, normal_key, template_keys
 from streamcal.records import ExposureInfo, FileStat
+
+NAMED_FACTS = ("@FILTER", "@RUN")  # what the instrument's table finds in a header, under names of our own
+
+
+def check_facts(keys: Sequence[str]) -> None:
+    """Check that keys which begin with ``@`` are known: no header has them, so a misspelled one would be empty.
+
+    Raises
+    ------
+    ConfigError
+        If one is not, or the braces of a template do not match; names the key and the known ones.
+    """
+    known = (*FILE_FACTS, *NAMED_FACTS)
+    for key in keys:
+        try:
+            names = template_keys(key) if "{" in key else [normal_key(key)]
+        except ValueError as exc:
+            msg = f"{key!r}: {exc}"
+            raise ConfigError(msg) from exc
+        for name in names:
+            if name.startswith("@") and name not in known:
+                msg = f"unknown {name.lower()!r}, known: {', '.join(fact.lower() for fact in known)}, or a header key"
+                raise ConfigError(msg)
 
 
 def identify(  # noqa: PLR0913 - a file's identity has three parts
@@ -77,8 +100,10 @@ def identify(  # noqa: PLR0913 - a file's identity has three parts
 
 def with_names(table: IdentifyTable, facts: Header) -> dict[str, Any]:
     """Return facts with ``@FILTER`` and ``@RUN`` among them."""
-    names = {"@FILTER": find_first(table.filter, facts), "@RUN": find_first(table.run, facts)}
-    return {**facts, **names}
+    return {
+        **facts,
+        **dict(zip(NAMED_FACTS, (find_first(table.filter, facts), find_first(table.run, facts)), strict=True)),
+    }
 
 
 def _or_empty(value: Any) -> Any:

@@ -56,10 +56,13 @@ def normal_key(key: str) -> str:
     return key.strip().upper().removeprefix("HIERARCH ").strip()
 
 
+FILE_FACTS = ("@NAME", "@FOLDER", "@PATH")
+
+
 def file_facts(path: str) -> dict[str, str]:
     """Return what the place of a file says, for cameras whose headers do not tell."""
     place = PurePath(path)
-    return {"@NAME": place.name, "@FOLDER": place.parent.name, "@PATH": path}
+    return dict(zip(FILE_FACTS, (place.name, place.parent.name, path), strict=True))
 
 
 def as_text(value: Any) -> str:

@@ -88,7 +88,16 @@ def test_init_explains_every_key(tmp_path):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ('instrument = "simulatd"', "did you mean 'simulated'?"),
+        ('instrument = "simulatd"', "run.toml: instrument: 'simulatd' is not known, did you mean 'simulated'?"),
+        ('instrument = "mine.toml"', "run.toml: instrument: "),
+        (
+            'instrument = "simulated"\n[pairing]\ngroup = ["@rn"]',
+            "run.toml: pairing.group: unknown '@rn', known: @name, ",
+        ),
+        (
+            'instrument = "simulated"\n[pipeline]\nauxiliary_keys = ["@filtr"]',
+            "pipeline.auxiliary_keys: unknown '@filtr', known: @name, @folder, @path, @filter, @run, or a header key",
+        ),
         ('instrument = "simulated"\n[pairing]\nmach = "TIME"', "pairing.mach: unknown key, did you mean 'match'?"),
         ('instrument = "simulated"\n[engine]\nworkers = "two"', "engine.workers: input should be a valid integer"),
         ('instrument = "simulated"\n[pipeline]\nstages = ["isr", "gian"]', "unknown stage 'gian', known: "),
@@ -98,12 +107,15 @@ def test_init_explains_every_key(tmp_path):
             "stages.isr.modle: unknown key, did you mean 'model'?",
         ),
         ('instrument = "simulated"\n[stages.gain]\ncorrection = "BEST"', "stages.gain.correction"),
-        ('instrument = "simulated"\n[engine]\nkind = "cloud"', "engine.kind must be one of inline, local"),
+        ('instrument = "simulated"\n[engine]\nkind = "cloud"', "run.toml: engine.kind must be one of inline, local"),
         (
             'instrument = "simulated"\n[output]\nfolder = "/proc/nowhere"',
             "output.folder: /proc/nowhere cannot be written",
         ),
-        ('instrument = "simulated"\n[pipeline]\nplugin_folders = ["none"]', "plugin path"),
+        (
+            'instrument = "simulated"\n[pipeline]\nplugin_folders = ["none"]',
+            "run.toml: pipeline.plugin_folders: plugin path ",
+        ),
     ],
 )
 def test_check_finds_what_is_wrong(tmp_path, text, complaint):
@@ -127,6 +139,25 @@ def test_check_tells_everything_at_once(tmp_path):
     assert len(lines) == 2
     assert "none is no folder" in lines[0]
     assert "unknown stage 'nothing'" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("pairing", "note"),
+    [
+        ("", "pairing.group is empty: a second run at the same levels will be taken for extras"),
+        ('extras = "pair"', "pairing.group is empty: a second run at the same levels will be paired with the first"),
+        ('group = ["@run"]', ""),
+    ],
+)
+def test_check_notes_that_runs_are_not_told_apart(tmp_path, pairing, note):
+    """On stderr, with exit code 0: it may be meant."""
+    (tmp_path / "in").mkdir()
+    path = tmp_path / "run.toml"
+    tables = f'[source]\nfolders = ["in"]\n[output]\nfolder = "out"\n[pairing]\n{pairing}\n'
+    path.write_text(f'instrument = "simulated"\n{tables}')
+    done = streamcal("check", path)
+    assert done.returncode == 0
+    assert done.stderr == (f"streamcal: note: {path}: {note}\n" if note else "")
 
 
 def test_check_leaves_no_trace(tmp_path):

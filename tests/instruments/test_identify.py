@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from streamcal.errors import ExposureError, FileChanged, NotWhole
-from streamcal.instruments.identify import identify, why_not_flat
+from streamcal.errors import ConfigError, ExposureError, FileChanged, NotWhole
+from streamcal.instruments.identify import check_facts, identify, why_not_flat
 from streamcal.instruments.inspect import inspect_file
 from streamcal.records import FileStat
 
@@ -123,6 +123,19 @@ def test_group_and_auxiliary(make_instrument) -> None:
     )
     assert info.group == "@run=12;@filter=r;HIERARCH NIGHT="
     assert info.auxiliary == {"TEMP": -100.5, "NONE": None}
+
+
+@pytest.mark.parametrize("keys", [["@run", "@FILTER", "@name"], ["{@folder}_{NIGHT}"], ["anything"]])
+def test_known_facts_can_be_asked_for(keys) -> None:
+    """In any case, and inside templates; what a header holds nobody knows before."""
+    check_facts(keys)
+
+
+@pytest.mark.parametrize(("key", "named"), [("@rn", "@rn"), ("{NIGHT}_{@fold}", "@fold"), ("{NIGHT", "expected '}'")])
+def test_unknown_facts_are_refused(key, named) -> None:
+    """They would be empty in every exposure."""
+    with pytest.raises(ConfigError, match=named):
+        check_facts(["@run", key])
 
 
 @pytest.mark.parametrize("compressed", [False, True])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from structlog.testing import capture_logs
 
 from streamcal import requests
 from streamcal.config import parse_config
@@ -232,6 +233,20 @@ def test_a_newer_group_closes_the_older(make_bench):
     bench.put("c", "9 2.0 run3")
     bench.turn()
     assert bench.dispositions() == {"a": "orphan", "b": "orphan", "c": "waiting"}
+
+
+def test_a_flat_without_a_group_key_is_told_of_once(make_bench):
+    """Its key is misspelled, perhaps: runs that it would tell apart are one; what is no flat has no say."""
+    bench = make_bench(pairing={"group": ["RUNID", "@filter"]})
+    bench.put("b", "1 bias RUNID=;@filter=")
+    for number, name in enumerate("cde", start=2):
+        bench.put(name, f"{number} {number}.0 RUNID=;@filter=r")
+    with capture_logs() as events:
+        bench.turn()
+    told = [event for event in events if event["event"] == "flat without group key"]
+    assert [(event["key"], event["path"], event["log_level"]) for event in told] == [
+        ("RUNID", str(bench.folder / "c"), "warning")
+    ]
 
 
 def test_a_request_closes_a_group(bench):

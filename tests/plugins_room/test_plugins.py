@@ -114,7 +114,7 @@ def refuse(load, *words):
 def test_misspelled_hook_stops_the_start(write_plugin, load):
     """The message names plugin, hook and the hooks that there are."""
     write_plugin("mine", "@hookimpl\ndef streamcal_stage():\n    return []")
-    refuse(load, "'mine'", "'streamcal_stage'", "streamcal_instruments, streamcal_stages")
+    refuse(load, "'mine': unknown hook 'streamcal_stage', known: streamcal_instruments, streamcal_stages")
 
 
 def test_unmarked_hook_stops_the_start(write_plugin, load):
