@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import to_json
 
 from streamcal.errors import ConfigError
+from streamcal.ptc.settings import FitConfig
 
 DEFAULT_STAGES = ("isr", "crosstalk", "covariance", "gain")
 
@@ -168,6 +169,7 @@ class Config(Table):
     stages: dict[str, dict[str, Any]] = Field({}, description="Settings of each stage, in [stages.NAME].")
     engine: EngineConfig = EngineConfig()
     output: OutputConfig = OutputConfig()
+    fit: FitConfig = FitConfig()
     log: LogConfig = LogConfig()
     path: Path | None = Field(None, exclude=True, repr=False)
 

@@ -13,6 +13,7 @@ import structlog
 from streamcal.errors import ExposureError, NotWhole, RetryLater, StageError, StreamcalError, WorkerDied, WorkerFailed
 from streamcal.jobs import measure_pair, pair_job
 from streamcal.journal import JournaledPair
+from streamcal.records import PairRecord
 from streamcal.run import Run
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ class Measuring:
     ----------
     committed, failed : int
         Pairs that ended so since the start.
+    on_commit : callable
+        Called with each pair whose rows were committed.
     """
 
     def __init__(self, sink: Sink, schema: pa.Schema, run: Run, *, in_order: bool = False) -> None:
@@ -86,6 +89,7 @@ class Measuring:
         self._log = structlog.get_logger("streamcal.measuring")
         self._measurements: dict[str, Measurement] = {}
         self._postponed: dict[str, Postponed] = {}
+        self.on_commit: Callable[[PairRecord], None] = lambda _: None
         self.committed = 0
         self.failed = 0
 
@@ -193,6 +197,7 @@ class Measuring:
         pair_id = pair.record.pair_id
         self._sink.append(batch, key=pair_id, record=lambda _db, _seq: self._journal.end_pair(pair_id))
         self.committed += 1
+        self.on_commit(pair.record)
         self._log.info("pair", pair_id=pair_id, pair=str(pair.record), rows=batch.num_rows, seconds=_seconds(batch))
 
     def _read_batch(self, rows: bytes) -> pa.RecordBatch | None:

@@ -20,6 +20,7 @@ from streamcal.measuring import Measuring
 from streamcal.pairing import Verdict, form_pair, judge
 from streamcal.paths import show_path
 from streamcal.records import Candidate, Disposition
+from streamcal.refitting import Refitting
 from streamcal.run import Run
 
 PORTION = 200  # exposures handled between two looks at everything else
@@ -65,6 +66,8 @@ class Pipeline:
         What is away, so that all waits; empty when nothing is.
     rejected : int
         Exposures that pairing rejected since the start.
+    refitting : Refitting or None
+        Pairs become solutions, where that is wanted.
     on_turn : callable
         Called on each turn of the loop, to show that it is alive.
     """
@@ -77,6 +80,7 @@ class Pipeline:
         self._run = run
         self._journal = run.journal
         self.on_turn: Callable[[], None] = lambda: None
+        self.refitting: Refitting | None = None
         self._candidates: Iterator[Candidate | None] = iter(())
         self._stopping = False
         self._paused_until = float("-inf")
@@ -105,7 +109,7 @@ class Pipeline:
     def run_once(self) -> bool:
         """Process what is there, in order of exposure id; return whether it was done before a stop."""
         self._candidates = self._source.scan_once()
-        for step in (self._inspect_all, self._pair_all, self._measure_all, self._close_all):
+        for step in (self._inspect_all, self._pair_all, self._measure_all, self._fit_all, self._close_all):
             while not self._stopping and not self._turn(step):
                 self._run.wake.wait(self._until_due())
         done = not self._stopping
@@ -153,6 +157,7 @@ class Pipeline:
         self._measuring.commit()
         self._measuring.dispatch()
         self._measuring.tick()
+        self._refit()
         self._ledger.publish()
         self._serve_requests()
         return False
@@ -194,6 +199,21 @@ class Pipeline:
         if self._measuring.dispatch() or self._measuring.in_flight or self._measuring.postponed:
             return False
         return self._run.room > 0  # an engine that is away was given nothing, whatever there is to do
+
+    def _fit_all(self) -> bool:
+        if self.refitting is None:
+            return True
+        self.refitting.commit()
+        self.refitting.dispatch(now=True)
+        return self.refitting.idle
+
+    def _refit(self) -> None:
+        """Bring solutions up to date where new pairs have come, behind everything else."""
+        if self.refitting is None:
+            return
+        self.refitting.commit()
+        self.refitting.dispatch(busy=self._measuring.in_flight > 0)
+        self.refitting.tick()
 
     def _close_all(self) -> bool:
         for exposure in self._journal.waiting_exposures():

@@ -26,11 +26,12 @@ from numpy.typing import NDArray
 from pyarrow import ipc
 
 from streamcal.flags import decode_flags
+from streamcal.ptc.solutions import solutions
 from streamcal.sink.reader import TableReader, Tail
 from streamcal.sink.schema import exposures_schema, measurement_schema, without_segment
 from streamcal.sink.segments import Current
 
-__all__ = ["count_rows", "covariances", "decode_flags", "exposures", "follow", "read"]
+__all__ = ["count_rows", "covariances", "decode_flags", "exposures", "follow", "read", "solutions"]
 
 Output: TypeAlias = str | os.PathLike[str]
 
