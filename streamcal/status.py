@@ -15,6 +15,7 @@ from streamcal.lock import lock_owner
 from streamcal.paths import show_path
 
 LATEST = 5  # errors shown
+LOOKED_AT = 1000  # failures and rejections that are sorted by kind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +41,13 @@ class Status:
     failures, rejections : list of dict
         The latest failed pairs (``pair_id``, ``exposures``, ``stage``, ``plugin``, ``error``, ``detail`` with the
         traceback, ``time``) and rejected files (``path``, ``reason``, ``time``).
+    errors : list of dict
+        The latest `LOOKED_AT` failures and rejections by kind, the newest kind first: ``kind`` (``pair: STAGE``,
+        ``pair: worker``, or ``file: REASON`` without its numbers), ``count``, and of the last one ``text``, ``time``.
+    set_aside : dict of str to int
+        What `streamcal retry` would try again: ``pairs`` that failed, ``files`` that were rejected.
+    exposures_last_hour : int
+        Exposures that were entered within the last hour.
     heartbeat : dict
         What the daemon last told of itself.
     """
@@ -53,6 +61,9 @@ class Status:
     oldest_waiting: dict[str, Any] | None
     failures: list[dict[str, Any]] = field(default_factory=list)
     rejections: list[dict[str, Any]] = field(default_factory=list)
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    set_aside: dict[str, int] = field(default_factory=dict)
+    exposures_last_hour: int = 0
     heartbeat: dict[str, Any] = field(default_factory=dict)
 
 
@@ -120,6 +131,9 @@ def read_status(output: Path) -> Status:
         oldest_waiting=_oldest_waiting(journal),
         failures=_failures(journal),
         rejections=_rejections(journal),
+        errors=_errors_by_kind(journal),
+        set_aside={"pairs": tallies.get("pair:failed", 0), "files": tallies.get("disposition:rejected", 0)},
+        exposures_last_hour=_count_arrived(journal),
         heartbeat=_read_heartbeat(state),
     )
     if journal:
@@ -176,6 +190,37 @@ def _count_recent(journal: sqlite3.Connection | None) -> int:
     # pairs end nearly in the order of their numbers: look at the latest only, however long the history
     sql = "SELECT count(*) FROM (SELECT ended_at FROM pair ORDER BY number DESC LIMIT 100000) WHERE ended_at > ?"
     return int(journal.execute(sql, (time.time() - 3600,)).fetchone()[0])
+
+
+def _count_arrived(journal: sqlite3.Connection | None) -> int:
+    if journal is None:
+        return 0
+    sql = (
+        "SELECT count(*) FROM (SELECT arrived_at FROM exposure ORDER BY number DESC LIMIT 100000) WHERE arrived_at > ?"
+    )
+    return int(journal.execute(sql, (time.time() - 3600,)).fetchone()[0])
+
+
+def _errors_by_kind(journal: sqlite3.Connection | None) -> list[dict[str, Any]]:
+    if journal is None:
+        return []
+    failed = "SELECT stage, error, ended_at FROM pair WHERE state = 'failed' ORDER BY number DESC LIMIT ?"
+    rejected = """
+        SELECT path, reason, changed_at FROM exposure WHERE disposition = 'rejected' ORDER BY arrived_at DESC LIMIT ?
+    """
+    found = [(f"pair: {stage or 'worker'}", text, when) for stage, text, when in journal.execute(failed, (LOOKED_AT,))]
+    for path, reason, when in journal.execute(rejected, (LOOKED_AT,)):
+        found.append((f"file: {_without_numbers(reason)}", f"{show_path(path)}: {reason}", when))
+    kinds: dict[str, dict[str, Any]] = {}
+    for kind, text, when in sorted(found, key=lambda item: -item[2]):
+        kinds.setdefault(kind, {"kind": kind, "count": 0, "text": text, "time": when})["count"] += 1
+    return list(kinds.values())
+
+
+def _without_numbers(reason: str) -> str:
+    """Return what a reason has in common with others of its kind: no numbers, paths or quoted values, not too long."""
+    words = [word for word in reason.split() if word.isascii() and not set(word) & set("0123456789'\"/")]
+    return " ".join(words)[:60]
 
 
 def _oldest_waiting(journal: sqlite3.Connection | None) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 
+from streamcal.paths import show_path
 from streamcal.status import Status, list_files, read_status
 
 
@@ -37,12 +38,16 @@ def _describe(status: Status) -> Iterator[str]:
         yield f"PAUSED      {paused}"
     yield f"rows        {status.rows}"
     yield f"pairs       {_join(status.pairs) or 'none yet'}; {status.pairs_last_hour} in the last hour"
-    yield f"exposures   {_join(status.dispositions) or 'none yet'}"
+    yield f"exposures   {_join(status.dispositions) or 'none yet'}; {status.exposures_last_hour} in the last hour"
     if status.oldest_waiting:
         yield f"oldest wait {status.oldest_waiting['seconds']:.0f} s: {status.oldest_waiting['path']}"
     if status.pid:
         yield from _describe_engine(status.heartbeat.get("engine", {}))
         yield from _describe_daemon(status)
+    if any(status.set_aside.values()):
+        yield f"set aside   {_join(status.set_aside)}: streamcal retry"
+    for error in status.errors:
+        yield f"{error['count']:>10}  {error['kind']}"
     for failure in status.failures:
         blame = " ".join(part for part in (failure["plugin"], failure["stage"]) if part)
         yield f"failed      {failure['pair_id'][:12]} {failure['exposures']} {blame}: {failure['error']}"
@@ -55,6 +60,13 @@ def _describe_daemon(status: Status) -> Iterator[str]:
     yield f"in work     {beat.get('files_in_work', 0)} files, {beat.get('pairs_in_work', 0)} pairs"
     if beat.get("files_not_whole"):
         yield f"not whole   {beat['files_not_whole']} files"
+    source = beat.get("source", {})
+    if source.get("n_settling"):
+        path, seconds = source["oldest_settling"]
+        yield f"backlog     {source['n_settling']} files seen and not read yet, for {seconds:.0f} s: {show_path(path)}"
+    if source.get("overflows") or source.get("files_found_without_hint"):
+        found, lost = source["files_found_without_hint"], source["overflows"]
+        yield f"events      {found} files found by listing only, {lost} times too many events"
     for folder, mode in beat.get("source", {}).get("watch_mode", {}).items():
         yield f"watching    {folder} ({mode})"
 
