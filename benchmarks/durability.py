@@ -15,12 +15,15 @@ from pathlib import Path
 import pyarrow as pa
 
 from streamcal.config import PairingConfig, SourceConfig
+from streamcal.faults.daemons import daemon, memory_megabytes, run_to_end
+from streamcal.faults.site import add_pairs, make_site
 from streamcal.journal import Journal
 from streamcal.pairing import form_pair, judge
 from streamcal.records import Disposition, ExposureInfo, FileStat
 from streamcal.sink.arrow import ArrowSink
 from streamcal.sink.files import SystemFiles
 from streamcal.source.directory import DirectorySource
+from streamcal.status import read_status
 
 LAZY = "PRAGMA synchronous = OFF"
 
@@ -50,6 +53,7 @@ def main() -> None:
         )
         for past in (1000, 1_000_000 // share):
             show("journal with past files", **history(folder / f"history{past}", past))
+            show("start of the daemon", **startup(folder / f"start{past}", past))
         show("backlog", **backlog(folder / "backlog", 100_000 // share))
 
 
@@ -165,6 +169,34 @@ def history(folder: Path, past: int, new: int = 200) -> dict[str, float]:
         "milliseconds_per_file": 1000 * (taken - opened) / new,
         "milliseconds_per_listed_folder_of_1000": 1000 * (listed - taken) / min(max(past // 1000, 1), 200),
         "journal_megabytes": (folder / "journal.db").stat().st_size / 1e6,
+    }
+
+
+def startup(folder: Path, past: int) -> dict[str, float]:
+    """Return how long the daemon takes to watch, and status to answer, on a journal of so many past files."""
+    site = make_site(folder / "incoming", folder / "run")
+    add_pairs(site.incoming, 1, first_id=10_000_001, run_id="NEW")
+    run_to_end(site, starts=1)  # what a first start makes
+    journal = Journal(site.state / "journal.db")
+    journal.query(LAZY)
+    with journal.transaction() as db:
+        for table in ("tally", "change", "pair", "exposure", "file"):
+            db.execute(f"DELETE FROM {table}")
+    make_past(journal, past)
+    journal.close()
+    began = time.perf_counter()
+    with daemon(site) as process:
+        process.wait_for_event("watching")
+        watching = time.perf_counter()
+        read_status(site.output)
+        answered = time.perf_counter()
+        held = memory_megabytes(process.pid)
+        process.stop()
+    return {
+        "files": past,
+        "seconds_to_watching": watching - began,
+        "status_seconds": answered - watching,
+        "daemon_megabytes": held,
     }
 
 
