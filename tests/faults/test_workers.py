@@ -16,15 +16,15 @@ from streamcal.faults.site import ROWS_PER_PAIR, add_pairs
 HERE = Path(__file__).parent
 MEMORY = 1500  # MB of address space of a worker
 REASONS = {
-    1: ("worker was killed by signal 9 (SIGKILL)", ""),
-    2: (f"worker exceeded memory of {MEMORY} MiB, 2 times", ""),
-    3: ("worker exceeded time of 8 s", ""),
-    4: ("worker was killed by signal 11 (SIGSEGV)", ""),
+    1: ("worker was killed by signal 9 (SIGKILL)", "misbehave"),
+    2: (f"worker exceeded memory of {MEMORY} MiB (engine.memory_megabytes), 2 times", "misbehave"),
+    3: ("worker exceeded time of 8 s", "misbehave"),
+    4: ("worker was killed by signal 11 (SIGSEGV)", "misbehave"),
     5: ("no such thing", "misbehave"),
     6: ("rubbish", "misbehave"),
     7: ("no mapping of column to value", "misbehave"),
-    8: ("worker exited with code 0", ""),
-    9: ("worker sent garbage", ""),
+    8: ("worker exited with code 0", "misbehave"),
+    9: ("worker sent garbage", "misbehave"),
 }
 
 
