@@ -121,6 +121,9 @@ class EngineConfig(Table):
     job_seconds: float = Field(300.0, gt=0, description="A job that takes longer is killed (s).")
     memory_megabytes: int = Field(4096, ge=0, description="Address space of a worker (MB); 0: no limit.")
     jobs_per_worker: int = Field(1000, ge=1, description="A worker is replaced after this many jobs.")
+    recycle_megabytes: int = Field(
+        2048, ge=0, description="A worker that holds more memory than this after a job is replaced (MB); 0: never."
+    )
     order: Literal["oldest", "newest"] = Field("oldest", description="Which waiting pair is measured first.")
     address: str = Field("", description="dask: the scheduler, tls://HOST:PORT; tcp:// only on this machine.")
     tls_ca: Path | None = Field(None, description="PEM file of the authority that signed the cluster's certificates.")

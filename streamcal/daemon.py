@@ -110,6 +110,7 @@ def engine_options(config: Config) -> EngineOptions:
         job_seconds=settings.job_seconds,
         memory_megabytes=settings.memory_megabytes,
         jobs_per_worker=settings.jobs_per_worker,
+        recycle_megabytes=settings.recycle_megabytes,
         address=settings.address,
         tls_ca=str(settings.tls_ca or ""),
         tls_certificate=str(settings.tls_certificate or ""),
