@@ -53,10 +53,16 @@ def card(base, key, value, which=0):
     return bytes(data)
 
 
-def gzip_bomb():
-    """Return 100 kB that expand to 100 MB and begin as FITS does."""
-    start = b"SIMPLE  =                    T".ljust(80)
+def gzip_bomb(start):
+    """Return a file that begins like this and expands to 100 MB of zeros behind it, from 100 kB."""
     return gzip.compress(start + bytes(100_000_000), 9)
+
+
+def announce(length):
+    """Return a header that announces so many bytes of data."""
+    cards = [("SIMPLE", "T"), ("BITPIX", "8"), ("NAXIS", "1"), ("NAXIS1", str(length))]
+    text = "".join(f"{key:<8}= {value:>20}".ljust(80) for key, value in cards) + "END"
+    return text.ljust(BLOCK).encode()
 
 
 def damaged_tiles():
@@ -88,7 +94,9 @@ def unusable(base):
         "absurd_naxis.fits": (card(base, "NAXIS", "999", 1), "NAXIS"),
         "negative.fits": (card(base, "NAXIS2", "-5"), "NAXIS2"),
         "bitpix.fits": (card(base, "BITPIX", "17", 1), "BITPIX"),
-        "bomb.fits.gz": (gzip_bomb(), "expand"),
+        "bomb.fits.gz": (gzip_bomb(announce(100_000_000)), "max_expanded_bytes"),
+        "hidden_bomb.fits.gz": (gzip_bomb(base), "expands to more than max_expanded_bytes"),
+        "plain_bomb.fits": (gzip_bomb(base), "expands to more than max_expanded_bytes"),
         "cut.fits.gz": (gzip.compress(base)[:-500], "gzip stream is not complete"),
         "no_time.fits": (card(base, "EXPTIME", "''"), "exposure time"),
         "no_id.fits": (base.replace(b"EXPID   ", b"NOEXPID "), "exposure id"),
