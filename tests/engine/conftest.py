@@ -94,10 +94,22 @@ def shared_cluster(tmp_path_factory):
         yield cluster
 
 
+@pytest.fixture
+def start_on(start_engine, wait_until):
+    """Start an engine on a cluster, and wait until so many of its workers can be used."""
+
+    def start(cluster, workers, **options):
+        engine = start_engine(**cluster.settings, **options)
+        wait_until(lambda: engine.state.workers == workers)
+        return engine
+
+    return start
+
+
 @pytest.fixture(params=["inline", "local", "dask"])
-def engine(request, shared_cluster, start_engine, monkeypatch):
+def engine(request, shared_cluster, start_on, start_engine, monkeypatch):
     """Each engine in turn."""
     monkeypatch.syspath_prepend(str(HERE))
     if request.param == "dask":
-        return start_engine(**shared_cluster.settings)
+        return start_on(shared_cluster, 2)
     return start_engine(request.param, workers=2)

@@ -36,6 +36,23 @@ def test_exit(start_engine, code):
     assert_dies(start_engine(workers=2), "leave", code, f"worker exited with code {code.decode()}")
 
 
+@pytest.mark.parametrize(
+    ("place", "stage", "plugin"),
+    [
+        ("read", "read", ""),
+        ("inner", "inner", "sm\u00e5l"),
+        ("outer", "outer", ("plugin " * 100)[:506]),
+        ("after", "", ""),
+    ],
+)
+def test_the_stage_that_ended_the_worker_is_named(start_engine, place, stage, plugin):
+    """With its plugin (a name of any length does no harm), and none where none was running."""
+    engine = start_engine()
+    assert engine.submit("jobs_for_tests:work_in_stages", b"no").result() == b"no"
+    error = engine.submit("jobs_for_tests:work_in_stages", place.encode()).exception()
+    assert (str(error), error.stage, error.plugin) == ("worker exited with code 7", stage, plugin)
+
+
 def test_hang(start_engine):
     """A job that hangs is ended, and the error says where it was."""
     engine = start_engine(workers=2, job_seconds=1)
@@ -52,7 +69,9 @@ def test_hang_without_mercy(start_engine):
 def test_memory_limit(start_engine, wait_until):
     """A job over the limit of memory fails; the machine is not asked for more."""
     engine = start_engine(workers=2, memory_megabytes=500)
-    error = assert_dies(engine, "take_memory", b"600000000", "worker exceeded memory of 500 MiB")
+    error = assert_dies(
+        engine, "take_memory", b"600000000", "worker exceeded memory of 500 MiB (engine.memory_megabytes)"
+    )
     assert "in take_memory" in error.detail
     assert engine.submit("jobs_for_tests:take_memory", b"1000000").result() == b"\0"
     wait_until(lambda: engine.restarts == 1)

@@ -22,16 +22,10 @@ def cluster(tmp_path):
 
 
 @pytest.fixture
-def start_ready(cluster, start_engine, wait_until):
-    """Start an engine, and wait until a worker of the cluster can be used."""
-
-    def start(**options):
-        cluster.start_worker()
-        engine = start_engine(**cluster.settings, **options)
-        wait_until(lambda: engine.state.workers == 1)
-        return engine
-
-    return start
+def start_ready(cluster, start_on):
+    """Start an engine on the cluster to be broken, with one worker."""
+    cluster.start_worker()
+    return lambda **options: start_on(cluster, 1, **options)
 
 
 def count_tasks(address):
@@ -45,26 +39,26 @@ def count_tasks(address):
     return asyncio.run(ask())
 
 
-def test_time_limit(shared_cluster, start_engine):
+def test_time_limit(shared_cluster, start_on):
     """A job that hangs is ended on its worker, and the next one is done."""
-    engine = start_engine(**shared_cluster.settings, job_seconds=1)
+    engine = start_on(shared_cluster, 2, job_seconds=1)
     error = engine.submit("jobs_for_tests:sleep", b"600").exception()
     assert isinstance(error, WorkerDied)
     assert str(error) == "worker exceeded time of 1 s"
     assert engine.submit("jobs_for_tests:echo", b"next").result() == b"next"
 
 
-def test_memory_limit(shared_cluster, start_engine):
+def test_memory_limit(shared_cluster, start_on):
     """A job over the limit of memory fails with its text, as on this machine."""
-    engine = start_engine(**shared_cluster.settings, memory_megabytes=500)
+    engine = start_on(shared_cluster, 2, memory_megabytes=500)
     error = engine.submit("jobs_for_tests:take_memory", b"600000000").exception()
     assert isinstance(error, WorkerDied)
-    assert str(error) == "worker exceeded memory of 500 MiB"
+    assert str(error) == "worker exceeded memory of 500 MiB (engine.memory_megabytes)"
 
 
-def test_crash_costs_the_job_only(shared_cluster, start_engine):
+def test_crash_costs_the_job_only(shared_cluster, start_on):
     """A segmentation fault ends the child, never the worker of the cluster."""
-    engine = start_engine(**shared_cluster.settings)
+    engine = start_on(shared_cluster, 2)
     assert "signal 11 (SIGSEGV)" in str(engine.submit("jobs_for_tests:segfault", b"").exception())
     assert engine.submit("jobs_for_tests:echo", b"next").result() == b"next"
     assert engine.state.workers == 2
@@ -160,34 +154,39 @@ def test_worker_that_cannot_start(cluster, start_engine, wait_until):
     assert "No module named 'not_there'" in next(iter(engine.state.refused.values()))
 
 
-def test_shutdown_cancels(shared_cluster, start_engine):
+def test_shutdown_cancels(shared_cluster, start_on):
     """A shutdown that cancels does not wait for jobs."""
-    engine = start_engine(**shared_cluster.settings, job_seconds=5)
+    engine = start_on(shared_cluster, 2, job_seconds=5)
     futures = [engine.submit("jobs_for_tests:sleep", b"600") for _ in range(4)]
     engine.submit("jobs_for_tests:echo", b"x")
     engine.shutdown(cancel_futures=True)
     assert all(future.cancelled() or "CancelledError" in repr(future.exception()) for future in futures)
 
 
-def test_each_job_is_checked():
+@pytest.fixture
+def stations():
+    """Give what a process of the cluster keeps; its children are ended."""
+    stations = Stations()
+    yield stations
+    stations.close()
+
+
+def test_each_job_is_checked(stations):
     """A worker that became another after it was tried refuses the job itself, as often as it is asked."""
     order = Order(options=EngineOptions(), identity={"colour": "red"}).to_bytes()
-    stations = Stations()
     for _ in range(2):
         with pytest.raises(WorkerDiffers, match="colour is red here and missing there"):
             stations.run(order, 1, "builtins:bytes", b"x")
 
 
-def test_stations_are_shared_and_few():
+def test_stations_are_shared_and_few(stations):
     """Daemons of one configuration share a worker's children; those of many do not pile up."""
     from streamcal.engine.remote import MOST_STATIONS
 
-    stations = Stations()
     orders = [Order(options=EngineOptions(job_seconds=n), identity={}).to_bytes() for n in range(1, MOST_STATIONS + 2)]
     for order in (*orders, orders[-1]):
         assert stations.run(order, 1, "builtins:bytes", b"x") == b"x"
     assert list(stations._stations) == orders[1:]
-    stations.close()
 
 
 def test_order_survives_its_bytes():
