@@ -188,7 +188,11 @@ def test_once_is_not_held_up_by_a_growing_file(site, start_daemon):
     def grow():
         with growing.open("ab") as file:
             file.write(b"SIMPLE  =                    T")
-        return read_status(site.output).dispositions.get("new") == 2 if (site.output / "streamcal.json").exists() else False
+        return (
+            read_status(site.output).dispositions.get("new") == 2
+            if (site.output / "streamcal.json").exists()
+            else False
+        )
 
     daemon.wait_for(grow)
     assert daemon.stop() == 1

@@ -1,7 +1,6 @@
 """Small instruments and files to look into."""
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -78,12 +77,3 @@ def simulated_file(tmp_path):
         return tmp_path / name
 
     return write
-
-
-@pytest.fixture
-def reference():
-    """Return the folder of the real data, or skip."""
-    folder = os.environ.get("STREAMCAL_REFERENCE")
-    if not folder or not Path(folder).is_dir():
-        pytest.skip("STREAMCAL_REFERENCE does not name the folder of the real data")
-    return Path(folder)

@@ -1,6 +1,5 @@
 """Real flats of two cameras, through the configurations in config/: gains that others have measured."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -19,13 +18,11 @@ EFOSC2 = [("26T19:18:58.464", "26T19:21:12.485"), ("30T11:13:22.132", "30T11:16:
 
 
 @pytest.fixture
-def measure(plugins):
+def measure(plugins, reference):
     """Run a configuration's chain on two files of the reference data, and return the rows."""
 
     def run(name, detector, files, **covariance):
-        root = os.environ.get("STREAMCAL_REFERENCE")
-        if not root or not (folder := Path(root) / name).is_dir():
-            pytest.skip(f"STREAMCAL_REFERENCE names no folder with the reference frames of {name}")
+        folder = reference / name
         config = load_config(CONFIG / f"{name}.toml", inputs=(folder,))
         settings = {**config.stages, "covariance": {**config.stages.get("covariance", {}), **covariance}}
         chain = build_chain(config.pipeline.stages, settings, plugins, config.origin)

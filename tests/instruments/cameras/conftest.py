@@ -1,10 +1,8 @@
 """Exposures with the true structure of real cameras, and pixels of known gain, read noise and crosstalk."""
 
 import json
-import os
 import warnings
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,15 +108,6 @@ def image_cards(header):
             continue
         cards[key if len(key) <= 8 else f"HIERARCH {key}"] = value
     return cards
-
-
-@pytest.fixture(scope="session")
-def reference():
-    """Return the folder of the real data, or skip."""
-    folder = os.environ.get("STREAMCAL_REFERENCE")
-    if not folder or not Path(folder).is_dir():
-        pytest.skip("STREAMCAL_REFERENCE does not name the folder of the real data")
-    return Path(folder)
 
 
 @pytest.fixture(scope="session")
