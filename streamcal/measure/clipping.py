@@ -21,7 +21,8 @@ QUANTISED_SIGMA = 0.25  # ADU: a narrower core is that of integers less a level 
 class ClippedStatistics:
     """Mean and variance of the values that survived the clipping."""
 
-    mean: float  # in the unit of the values; NaN when there are none
+    median: float  # of all finite values, in their unit; NaN when there are none
+    mean: float  # NaN when there are none
     variance: float  # unbiased (n - 1), not corrected for the truncation; NaN for fewer than two values
     n_values: int  # values within the last cut
     half_width: float  # of the last cut, the one these statistics are made with
@@ -113,7 +114,12 @@ def clip_statistics(values: ArrayLike, n_sigma: float = 5.5, n_iter: int = 3) ->
         n, mean, variance = scan.moments_within(mean, half_width)
         next_half_width = max(narrowest, n_sigma * math.sqrt(variance))
     return ClippedStatistics(
-        mean=mean, variance=variance, n_values=n, half_width=half_width, next_half_width=next_half_width
+        median=scan.quartiles[1],
+        mean=mean,
+        variance=variance,
+        n_values=n,
+        half_width=half_width,
+        next_half_width=next_half_width,
     )
 
 

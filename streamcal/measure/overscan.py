@@ -11,7 +11,6 @@ import numpy as np
 from numpy.polynomial import Chebyshev, Legendre, Polynomial
 
 from streamcal.measure.clipping import ClippedStatistics, check_clipping, clip_statistics
-from streamcal.measure.scan import scan_sample
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -103,12 +102,13 @@ def fit_overscan(
     level, n_coefficients = _fit_level(pixels if good.all() else np.where(good, pixels, np.nan), model, order)
     left = left_by_median if model == "MEDIAN_PER_ROW" else 1 - n_coefficients / max(kept.size, 1)
     residual = _clip_residual(pixels - level[:, np.newaxis], left, n_sigma, n_iter)
+    scatter = clip_statistics(kept, n_sigma, n_iter)
     dof = residual.n_values - n_coefficients
     read_noise = residual.sigma / math.sqrt(left) if dof > 0 else math.nan
     return Overscan(
         level=level,
-        median=_median(kept, n_sigma),
-        sigma=clip_statistics(kept, n_sigma, n_iter).sigma,
+        median=_place_median(kept, scatter.median),
+        sigma=scatter.sigma,
         read_noise=read_noise,
         read_noise_error=read_noise / math.sqrt(2 * dof) if dof > 0 else math.nan,
         row_covariance=row_overscan_covariance(read_noise, columns, model, n_rows=len(pixels), order=order),
@@ -216,9 +216,8 @@ def _fit_level(pixels: NDArray[np.float64], model: str, order: int) -> tuple[NDA
     return levels, order + 1
 
 
-def _median(values: NDArray[np.float64], n_sigma: float) -> float:
-    """Return what `_row_medians` gives for one row of finite values, without sorting it; NaN of none."""
-    median = scan_sample(values, n_sigma).quartiles[1]
+def _place_median(values: NDArray[np.float64], median: float) -> float:
+    """Return what `_row_medians` gives for one row of finite values whose plain median is known; NaN of none."""
     if values.size == 0 or not np.all(values == np.rint(values)):
         return median
     if median.is_integer():

@@ -104,13 +104,15 @@ def scan_sample(values: NDArray[Any], n_sigma: float) -> Scan:
     buffer = borrow_array("kept", (values.size + 1,), values.dtype)
     n, below, inner, n_kept = scan_values(values, brackets, centre, half_width, buffer)
     kept = buffer[:n_kept]
-    quartiles = _find_quartiles(np.sort(kept), brackets, below, n) or _read_quartiles(_sort_finite(values))
+    kept.sort()
+    quartiles = _find_quartiles(kept, brackets, below, n) or _read_quartiles(_sort_finite(values))
     outer = kept[np.abs(kept - centre) > half_width].astype(np.float64)
     return Scan(values=values, quartiles=quartiles, centre=centre, half_width=half_width, inner=inner, outer=outer)
 
 
 def _sort_finite(values: NDArray[Any]) -> NDArray[Any]:
-    ordered: NDArray[Any] = np.sort(values[np.isfinite(values)])
+    ordered: NDArray[Any] = values[np.isfinite(values)]
+    ordered.sort()
     return ordered
 
 

@@ -249,13 +249,3 @@ def subtract_rows(image: NDArray[np.floating], level: NDArray[np.float64]) -> No
         row, offset = image[y], level[y]
         for x in range(row.size):
             row[x] = row[x] - offset
-
-
-@compile_sum
-def largest_difference(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
-    """Return the largest absolute difference of two flat arrays; where it is not finite it does not count."""
-    largest = 0.0
-    for x in range(first.size):
-        change = np.float64(abs(first[x] - second[x]))
-        largest = max(largest, change if change < np.inf else 0.0)
-    return largest

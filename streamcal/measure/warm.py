@@ -7,7 +7,7 @@ import numpy as np
 from streamcal.measure.amplifier import measure_amplifier
 from streamcal.measure.overscan import fit_overscan
 from streamcal.measure.scan import SORTED_SIZE
-from streamcal.measure.sums import largest_difference, subtract_rows
+from streamcal.measure.sums import subtract_rows
 
 
 def warm_kernels() -> None:
@@ -27,4 +27,3 @@ def warm_kernels() -> None:
     fit_overscan(first[:, :64])
     for image in (first, first.astype(np.float64)):
         subtract_rows(image, np.zeros(ny))
-    largest_difference(first.ravel(), first.ravel())

@@ -11,7 +11,6 @@ from pydantic import Field, model_validator
 from streamcal.errors import RetryLater, StageError
 from streamcal.flags import RowFlag
 from streamcal.hookspecs import CheckContext, Column, Context, Settings, Stage, hookimpl
-from streamcal.measure.sums import largest_difference
 from streamcal.records import Exposure, ExposureInfo
 from streamcal.stages.crosstalk_files import LoadedCalib, load_calib
 from streamcal.stages.files import PathPattern, check_file
@@ -243,7 +242,9 @@ def _note(before: Exposure, after: Exposure, loaded: LoadedCalib, context: Conte
 
 
 def _largest_change(before: Exposure, after: Exposure, name: str) -> float:
-    return largest_difference(after.amplifiers[name].data.ravel(), before.amplifiers[name].data.ravel())
+    change = after.amplifiers[name].data - before.amplifiers[name].data
+    largest = np.abs(change, out=change).max(initial=0.0)
+    return float(largest if np.isfinite(largest) else change.max(where=np.isfinite(change), initial=0.0))
 
 
 @hookimpl
