@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,6 @@ from streamcal.sink.files import SystemFiles
 from streamcal.sink.segments import Content, Current, Layout, decode_segment
 from streamcal.status import find_state, open_journal
 
-TABLES = ("measurements", "exposures")
 SHOWN = 5  # examples of one kind
 SECOND_LOOK = 1.0  # s; what a running daemon is just changing has changed by then
 
@@ -91,7 +90,7 @@ def repair_output(output: Path) -> None:
     """
     state = find_state(output)
     with StateLock(state), closing(Journal(state / "journal.db")) as journal:
-        for name in TABLES:
+        for name in _table_names(journal.query):
             sink = ArrowSink(output / name, name, journal, roll_bytes=1 << 62, roll_seconds=float("inf"))
             sink.recover()
             sink.close()
@@ -108,12 +107,21 @@ def _look(output: Path, state: Path) -> list[Finding]:
             damages = list(_check_database(journal))
             if damages:  # whatever else it says cannot be relied on
                 return damages
-            tables = [finding for name in TABLES for finding in _check_table(journal, output / name, name)]
+            tables = [
+                finding
+                for name in _table_names(journal.execute)
+                for finding in _check_table(journal, output / name, name)
+            ]
             return [*_check_totals(journal), *_check_pairs(journal), *_check_exposures(journal), *tables]
     except sqlite3.Error as exc:
         return [Finding(where=str(state / "journal.db"), problem=f"cannot be read: {exc}")]
     except StateError as exc:
         return [Finding(where=str(state), problem=str(exc))]
+
+
+def _table_names(query: Callable[[str], Iterable[tuple[str]]]) -> list[str]:
+    """Return the tables that ever had a row."""
+    return [name for (name,) in query("SELECT DISTINCT table_name FROM segment ORDER BY table_name")]
 
 
 @contextmanager
