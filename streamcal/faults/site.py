@@ -85,6 +85,7 @@ def write_configuration(site: Site, tables: dict[str, dict[str, Any]]) -> str:
         "engine": {"kind": "inline"},
         # some three pairs a segment
         "output": {"folder": str(site.output), "roll_megabytes": 0.06, "snapshot": True},
+        "fit": {"live": False},  # solutions follow from the rows that are compared
         "log": {"format": "json"},
     }
     for name, table in tables.items():
