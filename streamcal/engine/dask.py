@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -125,7 +126,8 @@ class DaskEngine(Engine):
 
     @property
     def _is_over(self) -> bool:
-        return self._closed and not self._waiting and not self._running
+        # the flag too: asyncio.wait_for may swallow a cancellation that comes together with what it waits for
+        return self._aborted or (self._closed and not self._waiting and not self._running)
 
     async def _live(self) -> None:
         self._main = asyncio.current_task()
@@ -190,9 +192,10 @@ class DaskEngine(Engine):
                     self._dispatch(cluster)
                     await self._wait(self._due)
         finally:
-            for task in self._running:
+            running = tuple(self._running)
+            for task in running:
                 task.cancel()
-            await asyncio.gather(*self._running, return_exceptions=True)
+            await asyncio.gather(*running, return_exceptions=True)
 
     def _dispatch(self, cluster: Cluster) -> None:
         """Send what waits to the workers that can be used."""
@@ -203,24 +206,27 @@ class DaskEngine(Engine):
             if job.future.set_running_or_notify_cancel():
                 task = asyncio.create_task(self._serve(cluster, job, workers))
                 self._running.add(task)
-                task.add_done_callback(self._running.discard)
+                task.add_done_callback(partial(self._end, job))
 
     async def _serve(self, cluster: Cluster, job: Job, workers: frozenset[str]) -> None:
-        """Have one job done; whatever happens, its future ends."""
+        """Have one job done, and end its future."""
         try:
             result = await cluster.call(job.function, job.argument, workers)
-        except asyncio.CancelledError:
-            lost = RetryLater("the scheduler was lost", after_seconds=AFTER_LOSS)
-            job.future.set_exception(CancelledError("engine was shut down") if self._aborted else lost)
-        except BaseException as exc:  # noqa: BLE001 - the caller learns of it, whatever it is
+        except Exception as exc:  # noqa: BLE001 - the caller learns of it, whatever it is
             self._due = 0.0
             if isinstance(exc, WorkerDiffers):
                 cluster.distrust()
             job.future.set_exception(exc)
         else:
             job.future.set_result(result)
-        finally:
-            self._news.set()
+
+    def _end(self, job: Job, task: asyncio.Task[None]) -> None:
+        """Let go of a job; one that was cancelled, maybe before it began, is given back."""
+        self._running.discard(task)
+        if task.cancelled():
+            lost = RetryLater("the scheduler was lost", after_seconds=AFTER_LOSS)
+            job.future.set_exception(CancelledError("engine was shut down") if self._aborted else lost)
+        self._news.set()
 
     def _note(self, cluster: Cluster) -> None:
         """Find out whether there is anybody to work; if nobody is, jobs do not wait."""

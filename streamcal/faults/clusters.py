@@ -31,11 +31,14 @@ class LocalCluster:
         The scheduler that was started last.
     workers : list of subprocess.Popen
         Workers that were started, those that have ended included.
+    worker_log : Path
+        What all workers, and their children, wrote to stderr.
     """
 
     def __init__(self, folder: Path, *, tls: bool = True) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        self.worker_log = folder / "worker.log"
         self._files = write_certificates(folder) if tls else {}
         self.address = f"{'tls' if tls else 'tcp'}://127.0.0.1:{find_free_port()}"
         self.scheduler: subprocess.Popen[bytes] | None = None
