@@ -23,7 +23,9 @@ from pydantic import BaseModel
 
 from streamcal.combine import check_combine, combine_values
 from streamcal.config import validate
-from streamcal.errors import ConfigError, PluginError, RetryLater, StageError
+from streamcal.engine import progress
+from streamcal.engine.outcome import memory_message
+from streamcal.errors import ConfigError, PluginError, RetryLater, StageError, WorkerDied
 from streamcal.hookspecs import Column, Stage
 from streamcal.plugins import Plugins
 from streamcal.records import Exposure, ExposureInfo, Pair
@@ -64,12 +66,13 @@ class StageContext:
             self._add_seconds(f"{self.stage}:{name}", time.perf_counter() - begin)
 
     @contextmanager
-    def running(self, stage: str) -> Iterator[None]:
-        """Work as this stage; its seconds go to ``timings`` under its name."""
+    def running(self, stage: str, plugin: str = "") -> Iterator[None]:
+        """Work as this stage; its seconds go to ``timings`` under its name, and should the process die it is named."""
         self.stage = stage
         begin = time.perf_counter()
         try:
-            yield
+            with progress.show(progress.Doing(stage, plugin)):
+                yield
         finally:
             self._add_seconds(stage, time.perf_counter() - begin)
 
@@ -142,7 +145,7 @@ class Chain:
         """
         pair.measured = {name: {FLAGS: 0} for name in pair.first.amplifiers if name in pair.second.amplifiers}
         for link in self.links:
-            with _stage_border(link), context.running(link.stage.name):
+            with _stage_border(link), context.running(link.stage.name, link.plugin):
                 if link.stage.kind == "exposure":
                     pair.first = _run_exposure(link, pair.first, pair.measured, context)
                     pair.second = _run_exposure(link, pair.second, pair.measured, context)
@@ -170,7 +173,7 @@ class Chain:
         """
         for link in itertools.takewhile(lambda link: link.stage.name != stage, self.links):
             if link.stage.kind == "exposure":
-                with _stage_border(link), context.running(link.stage.name):
+                with _stage_border(link), context.running(link.stage.name, link.plugin):
                     exposure = _run_exposure(link, exposure, tuple(exposure.amplifiers), context)
         return exposure
 
@@ -270,8 +273,11 @@ def _stage_border(link: Link) -> Iterator[None]:
     """Turn whatever a stage raises into a `StageError` that names it: the one place that catches everything."""
     try:
         yield
-    except (RetryLater, MemoryError):  # no fault of this pair: a fresh worker may have the memory that a leak took
+    except RetryLater:  # no fault of this pair
         raise
+    except MemoryError as exc:  # nor of this stage, perhaps: a fresh worker may have the memory that a leak took
+        detail = "".join(traceback.format_exception(exc))
+        raise WorkerDied(memory_message(), stage=link.stage.name, plugin=link.plugin, detail=detail) from exc
     except (Exception, SystemExit) as exc:
         text = str(exc) if isinstance(exc, StageError) else f"{type(exc).__name__}: {exc}"
         detail = "".join(traceback.format_exception(exc))

@@ -109,7 +109,20 @@ class WorkerError(StreamcalError):
 
 
 class WorkerDied(WorkerError):  # noqa: N818 - it says what happened, and may pass when tried again
-    """The worker ended in the middle of a job: by a signal, by itself, or over its limit of time or memory."""
+    """The worker ended in the middle of a job: by a signal, by itself, or over its limit of time or memory.
+
+    Parameters
+    ----------
+    message, detail : str
+        As `WorkerError`.
+    stage, plugin : str
+        The stage that was running, and the plugin that offers it; empty where none was.
+    """
+
+    def __init__(self, message: str, *, stage: str = "", plugin: str = "", detail: str = "") -> None:
+        super().__init__(message, detail=detail)
+        self.stage = stage
+        self.plugin = plugin
 
 
 class WorkerFailed(WorkerError):  # noqa: N818 - as above, but trying again would bring the same

@@ -215,9 +215,11 @@ class Measuring:
         pair_id = pair.record.pair_id
         attempts = self._journal.count_attempt(pair_id)
         if attempts >= self._config.attempts:
-            self._fail(pair, f"{error}, {attempts} times", detail=error.detail)
+            text = f"{error}, {attempts} times"
+            self._fail(pair, text, stage=error.stage, plugin=error.plugin, detail=error.detail)
         else:
-            self._log.warning("worker died", pair_id=pair_id, pair=str(pair.record), attempt=attempts, error=str(error))
+            where = {"stage": error.stage, "plugin": error.plugin, "error": str(error)}
+            self._log.warning("worker died", pair_id=pair_id, pair=str(pair.record), attempt=attempts, **where)
 
     def _fail(self, pair: JournaledPair, error: str, *, stage: str = "", plugin: str = "", detail: str = "") -> None:
         pair_id = pair.record.pair_id

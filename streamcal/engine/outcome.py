@@ -27,7 +27,7 @@ TEXT_LIMIT = 16 << 10  # characters of a message or a detail
 # errors that keep their type, most special first, with the attributes that go along
 _KEPT: dict[type[errors.StreamcalError], tuple[str, ...]] = {
     errors.StageError: ("stage", "plugin", "detail"),
-    errors.WorkerDied: ("detail",),
+    errors.WorkerDied: ("stage", "plugin", "detail"),
     errors.WorkerFailed: ("detail",),
     errors.WorkerDiffers: ("after_seconds",),
     errors.RetryLater: ("after_seconds",),
@@ -117,7 +117,7 @@ def _write_error(error: BaseException) -> bytes:
             return _pack(kind, _text_of(error), values)
     trace = "".join(traceback.format_exception(error))
     if isinstance(error, MemoryError):
-        return _pack(errors.WorkerDied, _memory_message(), {"detail": trace})
+        return _pack(errors.WorkerDied, memory_message(), {"detail": trace})
     return _pack(errors.WorkerFailed, f"{type(error).__name__}: {_text_of(error)}", {"detail": trace})
 
 
@@ -135,11 +135,12 @@ def _text_of(error: BaseException) -> str:
         return "(its text cannot be had)"
 
 
-def _memory_message() -> str:
+def memory_message() -> str:
+    """Say that the memory of this process has come to its end, and at which limit."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit == resource.RLIM_INFINITY:
         return "worker ran out of memory"
-    return f"worker exceeded memory of {limit >> 20} MiB"
+    return f"worker exceeded memory of {limit >> 20} MiB (engine.memory_megabytes)"
 
 
 def _read_error(payload: bytes) -> errors.StreamcalError:

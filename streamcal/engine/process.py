@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from streamcal.engine import progress
 from streamcal.engine.frames import AnswerReader, FrameError, FrameKind, pack_frame
 from streamcal.engine.outcome import Outcome
 from streamcal.errors import WorkerDied
@@ -75,16 +76,19 @@ class WorkerProcess:
         self._grace = options.grace_seconds
         self._tail = b""  # the last that came from stderr
         self._line = b""  # the line of it that is not whole yet
+        self._doing = progress.Doing()  # when it ended
         with contextlib.ExitStack() as stack:  # takes back what is done if a step fails
             jobs_read, self._jobs = _open_pipe(stack)
             self._results, results_write = _open_pipe(stack)
             self._stderr, stderr_write = _open_pipe(stack)
+            self._board = progress.make_board()
+            stack.callback(os.close, self._board)
             self._process = subprocess.Popen(
-                _command(name, jobs_read, results_write, options.memory_megabytes),
+                _command(name, options.memory_megabytes, jobs_read, results_write, self._board),
                 stdin=subprocess.DEVNULL,
                 stdout=stderr_write,  # a plugin that prints must not break frames
                 stderr=stderr_write,
-                pass_fds=(jobs_read, results_write),
+                pass_fds=(jobs_read, results_write, self._board),
                 env={**os.environ, **ONE_THREAD, **options.environment},
                 start_new_session=True,  # a group of its own to kill, out of reach of Ctrl-C
             )
@@ -93,7 +97,7 @@ class WorkerProcess:
             stack.pop_all()
         for descriptor in (jobs_read, results_write, stderr_write):
             os.close(descriptor)
-        self._open = {self._jobs, self._results, self._stderr, self._pidfd}
+        self._open = {self._jobs, self._results, self._stderr, self._pidfd, self._board}
         for descriptor in (self._jobs, self._results, self._stderr):
             os.set_blocking(descriptor, False)
 
@@ -184,10 +188,12 @@ class WorkerProcess:
             self._end_group()
             self._pump()
             _pass_on(self._line + b"\n" if self._line else b"")
+            self._doing = progress.read_board(self._board)
             for descriptor in tuple(self._open):
                 self._close(descriptor)
         detail = self._tail.decode(errors="backslashreplace")
-        return WorkerDied(reason or _describe_exit(self._process.returncode), detail=detail)
+        text = reason or _describe_exit(self._process.returncode)
+        return WorkerDied(text, stage=self._doing.stage, plugin=self._doing.plugin, detail=detail)
 
     def _signal_group(self, number: signal.Signals) -> None:
         # only before the process is reaped: until then its id belongs to nobody else
@@ -278,10 +284,10 @@ def _open_pipe(stack: contextlib.ExitStack) -> tuple[int, int]:
     return read, write
 
 
-def _command(name: str, jobs: int, results: int, memory: int) -> list[str]:
+def _command(name: str, *numbers: int) -> list[str]:
     # -P: the folder in which the daemon was started is no place to import from; -u: prints are not lost by a kill
     command = [sys.executable, "-P", "-u", "-m", "streamcal.engine.worker"]
-    return [*command, name, *map(str, (os.getpid(), jobs, results, memory))]
+    return [*command, name, str(os.getpid()), *map(str, numbers)]
 
 
 def _pass_on(text: bytes) -> None:

@@ -1,8 +1,8 @@
 """The worker process: takes a job from one pipe, puts its outcome into another, until the first one closes.
 
-Started by `streamcal.engine.process` as ``python -m streamcal.engine.worker NAME PARENT JOBS RESULTS MEMORY``: a name
-for people, process id of the parent, two file descriptors, and the limit of address space in MiB. Nothing heavy is
-imported here: limits are set first.
+Started by `streamcal.engine.process` as ``python -m streamcal.engine.worker NAME PARENT MEMORY JOBS RESULTS PROGRESS``:
+a name for people, process id of the parent, the limit of address space in MiB, and three file descriptors. Nothing
+heavy is imported here: limits are set first.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import signal
 import sys
 from pathlib import Path
 
+from streamcal.engine import progress
 from streamcal.engine.frames import HEADER_SIZE, FrameKind, pack_frame, unpack_header
 from streamcal.engine.outcome import execute
 
@@ -25,9 +26,10 @@ _PR_SET_NAME = 15
 _OOM_SCORE = "500"  # rather this process than the daemon
 
 
-def main(name: str, parent: str, jobs: str, results: str, memory: str) -> None:
+def main(name: str, parent: str, memory: str, *descriptors: str) -> None:
     """Serve jobs until the pipe of jobs closes."""
-    jobs_fd, results_fd = int(jobs), int(results)
+    jobs_fd, results_fd, board = map(int, descriptors)
+    progress.attach(board)
     die_with(int(parent))
     call_prctl(_PR_SET_NAME, name.encode())
     restore_signals()
