@@ -23,7 +23,7 @@ from streamcal.engine import EngineOptions, make_engine, state_of
 from streamcal.errors import ConfigError, PluginError, RetryLater
 from streamcal.heartbeat import Heartbeat, notify, write_atomically
 from streamcal.intake import Intake
-from streamcal.jobs import Recipe, Workshop, open_workshop
+from streamcal.jobs import Recipe, Workshop, open_workshop, start_job
 from streamcal.journal import Journal
 from streamcal.ledger import Ledger
 from streamcal.lock import StateLock
@@ -93,7 +93,7 @@ def make_run_engine(config: Config, recipe: Recipe) -> Executor:
     options = replace(
         engine_options(config),
         start="streamcal.jobs:warm_worker",
-        start_payload=recipe.to_json().encode(),
+        start_payload=start_job(recipe, config.log),
         identify="streamcal.fingerprint:take_fingerprint",
     )
     with naming(config, "engine"):

@@ -29,16 +29,16 @@ def take_fingerprint(job: bytes) -> bytes:
     Parameters
     ----------
     job : bytes
-        A recipe, as `streamcal.jobs.Recipe.to_json` gives it.
+        What `streamcal.jobs.start_job` gave.
 
     Returns
     -------
     bytes
         A JSON object of texts: ``streamcal``, ``streamcal sources``, ``stages``, ``kernels``, and each plugin.
     """
-    from streamcal.jobs import open_workshop
+    from streamcal.jobs import open_workshop_of
 
-    workshop = open_workshop(job.decode())
+    workshop = open_workshop_of(job)
     plugins = {f"plugin {info.name}": _describe_plugin(info) for info in workshop.plugins.describe()}
     facts = {
         "streamcal": __version__,

@@ -18,8 +18,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from streamcal.chain import Chain, StageContext, build_chain, stage_log
-from streamcal.config import Config
+from streamcal.config import Config, LogConfig
 from streamcal.errors import ExposureError, NotWhole, StageError
+from streamcal.logs import choose_form, configure_logs
 from streamcal.paths import show_path
 from streamcal.plugins import Plugins, load_plugins
 from streamcal.records import Candidate, Exposure, ExposureInfo, Pair, PairRecord
@@ -134,11 +135,31 @@ def open_workshop(recipe_json: str) -> Workshop:
     )
 
 
+def start_job(recipe: Recipe, log: LogConfig) -> bytes:
+    """Return the job that a worker process does first, see `warm_worker`: it logs as this process does."""
+    values = {"level": log.level, "form": choose_form(log.format)}
+    return json.dumps({"recipe": recipe.to_json(), "log": values}, sort_keys=True).encode()
+
+
+def open_workshop_of(job: bytes) -> Workshop:
+    """Return the workshop of what `start_job` gave."""
+    return open_workshop(json.loads(job)["recipe"])
+
+
 def warm_worker(job: bytes) -> bytes:
-    """Load all that a recipe needs and compile the kernels, so that the first pair does not wait for it."""
+    """Set up the logs of a worker process, load all that a recipe needs and compile the kernels.
+
+    The first pair does not wait for it then.
+
+    Parameters
+    ----------
+    job : bytes
+        What `start_job` gave.
+    """
     from streamcal.measure import median_variance_factor, warm_kernels
 
-    open_workshop(job.decode())
+    configure_logs(**json.loads(job)["log"])
+    open_workshop_of(job)
     warm_kernels()
     median_variance_factor(2)
     return b""

@@ -25,7 +25,7 @@ def configure_logs(
         Instead of stderr.
     """
     stream = stream or sys.stderr
-    console = form == "console" or (form == "auto" and stream.isatty())
+    console = choose_form(form, stream) == "console"
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -39,6 +39,18 @@ def configure_logs(
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=logging.WARNING, stream=stream, format="%(levelname)s %(name)s: %(message)s")
+
+
+def choose_form(form: Literal["auto", "console", "json"], stream: TextIO | None = None) -> Literal["console", "json"]:
+    """Return the form that ``auto`` means for a stream, stderr by default; the others are what they are."""
+    if form == "auto":
+        return "console" if (stream or sys.stderr).isatty() else "json"
+    return form
+
+
+def is_json() -> bool:
+    """Whether this process logs JSON, so that nothing else may stand between its lines."""
+    return isinstance(structlog.get_config()["processors"][-1], structlog.processors.JSONRenderer)
 
 
 class PatientStream:

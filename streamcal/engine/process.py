@@ -7,6 +7,7 @@ blocks another worker (pools that share a locked queue stop for ever when a work
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import select
@@ -24,6 +25,7 @@ from streamcal.engine import progress
 from streamcal.engine.frames import AnswerReader, FrameError, FrameKind, pack_frame
 from streamcal.engine.outcome import Outcome
 from streamcal.errors import WorkerDied
+from streamcal.logs import is_json
 
 if TYPE_CHECKING:
     from streamcal.engine.base import EngineOptions
@@ -291,6 +293,24 @@ def _command(name: str, *numbers: int) -> list[str]:
 
 
 def _pass_on(text: bytes) -> None:
+    """Pass on what a worker wrote; where logs are JSON, its lines that are none become events."""
+    if not is_json():
+        _write(text)
+        return
+    for line in filter(None, text.splitlines()):
+        if _is_event(line):
+            _write(line + b"\n")
+        else:
+            log.warning("worker output", line=line.decode(errors="backslashreplace"))
+
+
+def _is_event(line: bytes) -> bool:
+    with contextlib.suppress(ValueError, RecursionError):
+        return line.startswith(b"{") and "event" in json.loads(line)
+    return False
+
+
+def _write(text: bytes) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):  # our own stderr may be gone or closed
         sys.stderr.write(text.decode(errors="backslashreplace"))
         sys.stderr.flush()

@@ -220,3 +220,8 @@ def work_in_stages(job):
 def leave_if(wanted):
     if wanted:
         os._exit(7)
+
+
+def write_to_stderr(job):
+    os.write(2, job)
+    return b""

@@ -1,6 +1,7 @@
 """Workers as they should be: limits, environment, recycling, the end."""
 
 import ast
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ from concurrent.futures import CancelledError, wait
 from pathlib import Path
 
 import pytest
+
+from streamcal.logs import configure_logs
 
 HERE = Path(__file__).parent
 
@@ -86,6 +89,22 @@ def test_passes_stderr_on(start_engine, capsys):
     assert "hello from print\n" in err
     assert "hello from descriptor 1\n" in err
     assert err.count("\\xff") == 200_000
+
+
+def test_output_becomes_events_among_json(start_engine, capsys):
+    """Where logs are JSON a worker's other lines are wrapped, its own events are passed on as they are."""
+    configure_logs("info", "json")
+    engine = start_engine()
+    for text in ("hello", '{"event": "mine", "n": 1}', "{broken", "[" * 20_000):
+        engine.submit("builtins:print", text.encode()).exception()  # prints b'...': no event either
+    engine.submit("jobs_for_tests:write_to_stderr", b'{"event": "mine", "n": 1}\n\n{"event"\n').result()
+    engine.shutdown()
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert {"event": "mine", "n": 1} in events
+    lines = [event["line"] for event in events if event["event"] == "worker output"]
+    assert "b'hello'" in lines
+    assert lines[-1] == '{"event"'
+    assert len(lines) == 5
 
 
 def test_long_job(start_engine):
