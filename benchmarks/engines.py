@@ -2,8 +2,9 @@
 
 Run: ``python benchmarks/engines.py [pairs]``. A job of a pair's size that does nothing goes through each engine, eight
 at a time, as in the daemon; the best of five rounds counts, and the inline engine's time is what the job itself takes.
-Then pairs of 1k x 1k amplifiers are measured by one worker and by two. On a machine that does other work meanwhile the
-numbers say little: its load is printed beside them.
+Then amplifiers of 1k x 1k pixels are measured by one worker and by two, and jobs are run that only wait: where two
+workers have less than a processor each, these tell what the engine itself does. On a machine that does other work
+meanwhile the numbers say little: its load is printed beside them.
 """
 
 from __future__ import annotations
@@ -39,18 +40,17 @@ def main() -> None:
         for name, milliseconds in overheads.items():
             goal = f", goal below {GOALS[name]:g}" if name in GOALS else ""
             print(f"overhead a pair, {name:6} {milliseconds:7.3f} ms{goal}")
-        one, scaling = {}, {}
+        seconds = {}
         for workers in (1, 2):
             if workers == 2:
                 cluster.start_worker()
-            for name, options in settings.items():
-                if name != "inline":
-                    one[name, workers] = measure_work({**options, "workers": workers}, workers)
-        for name in ("local", "dask"):
-            scaling[name] = one[name, 1] / one[name, 2]
-            print(
-                f"a pair's numbers, {name}: {one[name, 1]:.0f} ms by one worker, two are {scaling[name]:.2f} x as fast"
-            )
+            for name in GOALS:
+                for work in ("compute", "wait"):
+                    seconds[name, work, workers] = measure_work({**settings[name], "workers": workers}, work)
+        for name in GOALS:
+            for work in ("compute", "wait"):
+                one, two = (seconds[name, work, workers] for workers in (1, 2))
+                print(f"{work:7} {name:5} {one:5.0f} ms a job by one worker, two are {one / two:.2f} x as fast")
     print(f"load {os.getloadavg()[0]:.1f} after")
 
 
@@ -62,14 +62,15 @@ def measure_overhead(options: dict, count: int) -> float:
         return min(time_jobs(engine, "builtins:bytes", job, count) for _ in range(ROUNDS))
 
 
-def measure_work(options: dict, workers: int) -> float:
-    """Return the milliseconds a pair when real numbers are computed."""
+def measure_work(options: dict, work: str) -> float:
+    """Return the milliseconds a job when numbers are computed, or when it only waits and needs no processor."""
+    workers = options["workers"]
     options = replace(
         EngineOptions(**options), start="benchmarks.engines:compute", environment={"PYTHONPATH": str(Path.cwd())}
     )
     with make_engine(options) as engine:
         wait_for_workers(engine, workers)
-        return min(time_jobs(engine, "benchmarks.engines:compute", b"", 8 * workers) for _ in range(2))
+        return min(time_jobs(engine, f"benchmarks.engines:{work}", b"", 16 * workers) for _ in range(3))
 
 
 def wait_for_workers(engine, workers: int) -> None:
@@ -99,6 +100,12 @@ def compute(_job: bytes) -> bytes:
     rng = np.random.default_rng(1)
     first, second = (rng.normal(20000, 120, (1024, 1024)).astype(np.float32) for _ in range(2))
     return str(measure_amplifier(first, second, read_noise=5.0).gain).encode()
+
+
+def wait(_job: bytes) -> bytes:
+    """Take a twentieth of a second, and no processor."""
+    time.sleep(0.05)
+    return b""
 
 
 if __name__ == "__main__":
