@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import mmap
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -60,7 +59,7 @@ def read_exposure(info: ExposureInfo, instrument: Instrument, limits: Limits) ->
 
 
 def read_frame(path: Path, instrument: Instrument, detector: str, limits: Limits) -> Exposure:
-    """Read a bias or dark frame that is known by its path only.
+    """Read a bias or dark frame that is known by its path only; a person named it, so it may be a symbolic link.
 
     Parameters
     ----------
@@ -81,8 +80,9 @@ def read_frame(path: Path, instrument: Instrument, detector: str, limits: Limits
     NotWhole, FileChanged, ExposureError
         As `read_exposure`; the message names the file.
     """
+    limits = replace(limits, follow_symlinks=True)
     try:
-        stat = FileStat.of(os.stat(path, follow_symlinks=limits.follow_symlinks))  # noqa: PTH116 - as the source does
+        stat = FileStat.of(path.stat())
         info = ExposureInfo(
             path=str(path),
             stat=stat,
@@ -100,7 +100,7 @@ def read_frame(path: Path, instrument: Instrument, detector: str, limits: Limits
         msg = f"{path}: {exc.strerror or exc}"
         raise ExposureError(msg) from exc
     except (ExposureError, NotWhole) as exc:
-        msg = f"{path}: {exc}"
+        msg = str(exc) if str(path) in str(exc) else f"{path}: {exc}"
         raise type(exc)(msg) from exc
 
 

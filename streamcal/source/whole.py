@@ -17,6 +17,7 @@ from typing import BinaryIO, cast
 import xxhash
 
 from streamcal.errors import ExposureError, FileChanged, NotWhole
+from streamcal.paths import show_path
 from streamcal.records import FileStat
 from streamcal.source.structure import HduExtent, Limits, count_images, require_fits, walk
 
@@ -152,7 +153,7 @@ def open_stored(path: str, stat: FileStat, limits: Limits) -> Iterator[BinaryIO]
     """
     try:
         with _open_regular(path, limits) as file:
-            _require_same(os.fstat(file.fileno()), stat)
+            _require_same(path, os.fstat(file.fileno()), stat)
             if stat.size > limits.max_file_bytes:
                 msg = f"the file has {stat.size} bytes, over max_file_bytes = {limits.max_file_bytes}"
                 raise ExposureError(msg)
@@ -160,9 +161,9 @@ def open_stored(path: str, stat: FileStat, limits: Limits) -> Iterator[BinaryIO]
                 yield file
             finally:
                 # By path: astropy closes what it was given, and a file renamed over this one counts too.
-                _require_same(Path(path).stat(follow_symlinks=limits.follow_symlinks), stat)
+                _require_same(path, Path(path).stat(follow_symlinks=limits.follow_symlinks), stat)
     except OSError as exc:
-        raise _explain(exc) from exc
+        raise _explain(path, exc) from exc
 
 
 def digest_file(descriptor: int) -> str:
@@ -185,19 +186,27 @@ def _open_regular(path: str, limits: Limits) -> BinaryIO:
     return file
 
 
-def _require_same(status: os.stat_result, stat: FileStat) -> None:
+def _require_same(path: str, status: os.stat_result, stat: FileStat) -> None:
     now = FileStat.of(status)
     if now != stat:
-        msg = f"the file changed: it was {stat}, now {now}"
+        msg = f"{show_path(path)} has changed: {_describe_change(stat, now)}"
         raise FileChanged(msg)
 
 
-def _explain(exc: OSError) -> ExposureError:
+def _describe_change(before: FileStat, now: FileStat) -> str:
+    if (before.inode, before.device) != (now.inode, now.device):
+        return "it is another file of that name"
+    if before.size != now.size:
+        return f"its size was {before.size} bytes, now {now.size}"
+    return "its size is the same, its time stamp is not"
+
+
+def _explain(path: str, exc: OSError) -> ExposureError:
     if exc.errno in {errno.ENOENT, errno.ENOTDIR, errno.ESTALE}:
-        return FileChanged("the file has gone")
+        return FileChanged(f"{show_path(path)} has gone")
     if exc.errno == errno.ELOOP:
-        return ExposureError("a symbolic link, and follow_symlinks is off")
-    return ExposureError(f"cannot be read: {exc.strerror or exc}")
+        return ExposureError(f"{show_path(path)} is a symbolic link, and follow_symlinks is off")
+    return ExposureError(f"{show_path(path)} cannot be read: {exc.strerror or exc}")
 
 
 def _is_gzip(file: BinaryIO) -> bool:

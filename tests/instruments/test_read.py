@@ -138,6 +138,18 @@ def test_darks_are_scaled_by_their_exposure_time(simulated, inspect, simulated_f
         np.testing.assert_allclose(corrected.amplifiers[name].data, amplifier.data / 2)
 
 
+def test_a_named_frame_may_be_a_link(simulated, simulated_file, limits, tmp_path) -> None:
+    """Links are refused where files merely turn up; this one a person named. Its name stands once in an error."""
+    link = tmp_path / "latest_bias.fits"
+    link.symlink_to(simulated_file("bias.fits"))
+    assert not limits.follow_symlinks
+    assert read_frame(link, simulated, "S00", limits).info.exposure_id == "latest_bias.fits"
+    link.unlink()
+    with pytest.raises(ExposureError) as raised:
+        read_frame(link, simulated, "S00", limits)
+    assert str(raised.value).count("latest_bias.fits") == 1
+
+
 def test_frames_that_cannot_be_used_are_named(simulated, simulated_file, tmp_path, limits) -> None:
     """The message begins with the path, for the person who wrote it into the configuration."""
     with pytest.raises(ExposureError, match=r"nowhere\.fits: No such file"):

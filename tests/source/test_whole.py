@@ -5,6 +5,7 @@ import os
 import random
 import socket
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,8 +100,20 @@ def test_another_file_than_the_admitted_one_is_not_read(stored, put):
     """A file that was replaced or extended since it was admitted has changed."""
     path, _ = put(stored["plain"])
     _, other = put(stored["plain"], "other.fits")
-    with pytest.raises(FileChanged, match="the file changed"):
+    with pytest.raises(FileChanged, match=r"/exposure\.fits has changed: it is another file of that name$"):
         inspect_structure(path, other, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"size": 7}, "its size was 7 bytes, now "), ({"mtime_ns": 7}, "its size is the same, its time stamp is not")],
+)
+def test_what_has_changed_is_said(stored, put, change, words):
+    """In words, with the file's name."""
+    path, stat = put(stored["plain"])
+    with pytest.raises(FileChanged) as raised:
+        inspect_structure(path, replace(stat, **change), LIMITS)
+    assert str(raised.value).startswith(f"{path} has changed: {words}")
 
 
 def test_a_file_replaced_while_it_is_read_has_changed(stored, put):
@@ -124,7 +137,7 @@ def test_a_vanished_file_has_changed(stored, put):
     """A file that has gone before it could be read is no unusable exposure."""
     path, stat = put(stored["plain"])
     Path(path).unlink()
-    with pytest.raises(FileChanged, match="the file has gone"):
+    with pytest.raises(FileChanged, match=r"\.fits has gone$"):
         inspect_structure(path, stat, LIMITS)
 
 
@@ -133,7 +146,7 @@ def test_symbolic_links_are_followed_only_when_configured(stored, put, tmp_path)
     path, stat = put(stored["plain"])
     link = tmp_path / "link.fits"
     link.symlink_to(path)
-    with pytest.raises(ExposureError, match="a symbolic link, and follow_symlinks is off"):
+    with pytest.raises(ExposureError, match=r"link\.fits is a symbolic link, and follow_symlinks is off"):
         inspect_structure(str(link), stat, LIMITS)
     assert inspect_structure(str(link), stat, Limits(follow_symlinks=True)).n_images == 3
 
