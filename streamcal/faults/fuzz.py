@@ -17,6 +17,7 @@ from streamcal.faults.mutants import make_bases, write_mutants
 from streamcal.faults.site import ROWS_PER_PAIR, Site, add_pairs, make_site
 
 PORTION = 500  # mutants between two looks
+FIRST_GOOD = 10_000_001  # exposure id; those of mutants count from 1
 MEMORY_LIMIT = 500.0  # MB, of the daemon
 WORKER_LIMIT = 2048  # MB of address space
 JOB_SECONDS = 10.0  # a file that takes longer is one that hangs the library
@@ -49,14 +50,14 @@ class Fuzz:
     def run(self) -> list[str]:
         """Write mutants and whole pairs in portions, run ``--once`` on each; return what went wrong."""
         engine = {"kind": "local", "workers": self.workers, "job_seconds": JOB_SECONDS, "attempts": 1}
-        site = make_site(self.folder / "incoming", self.folder / "run", engine={**engine, "memory_megabytes": 2048})
+        site = make_site(self.folder / "incoming", self.folder / "run", engine={**engine, "memory_megabytes": WORKER_LIMIT})
         bases, dice = make_bases(), random.Random(self.seed)  # noqa: S311 - to be repeated
         problems: list[str] = []
         good = 0
         for start in range(0, self.mutants, PORTION):
             numbers = range(start, min(start + PORTION, self.mutants))
             write_mutants(site.incoming / "mutants", bases, numbers, dice)
-            add_pairs(site.incoming / f"good{start}", 2, first_id=1 + 4 * good, run_id="GOOD")
+            add_pairs(site.incoming / f"good{start}", 2, first_id=FIRST_GOOD + 4 * good, run_id="GOOD")
             good += 1
             names = {str(path) for path in site.incoming.rglob("*.fits*")}
             problems += self._run_portion(site)

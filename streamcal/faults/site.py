@@ -15,6 +15,7 @@ from streamcal.template import write_template
 CAMERA = replace(DEFAULT_CAMERA, shape=(48, 40), prescan=4, overscan=16)
 ROWS_PER_PAIR = len(CAMERA.amplifiers)
 LOWEST = 300.0  # e-
+LEVELS = 400  # then they begin anew
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +107,7 @@ def _write_values(table: dict[str, Any]) -> str:
 
 def add_pairs(folder: Path, count: int, *, first_id: int = 1, seed: int = 1, **options: Any) -> None:
     """Write flats of ``count`` levels, two at each, so that rows do not depend on the order of arrival."""
-    levels = [LOWEST + 100.0 * ((first_id - 1) // 2 + number) for number in range(count)]
+    levels = [LOWEST + 100.0 * (((first_id - 1) // 2 + number) % LEVELS) for number in range(count)]
     simulate_run(folder, CAMERA, levels, seed=seed, first_id=first_id, **options)
 
 
