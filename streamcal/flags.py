@@ -57,6 +57,7 @@ class RowFlag(_DescribedFlag):
         1 << 13,
         "the crosstalk from another detector was not subtracted: its exposure did not come in time",
     )
+    ZERO_VARIANCE = 1 << 14, "the two flats do not differ at all: saturated, or no light was measured"
 
 
 def decode_flags(value: int) -> list[str]:

@@ -81,7 +81,7 @@ def measure_gain_statistic(difference: Difference, level_match: bool = True) -> 
     ratio, square, inverse, inverse_square = (sums / n_pixels).tolist()
     return GainStatistic(
         value=factor * ratio,
-        scatter=factor**2 * (square - ratio**2) * n_pixels / (n_pixels - 1),
+        scatter=factor**2 * max(square - ratio**2, 0.0) * n_pixels / (n_pixels - 1),  # below 0 by rounding
         inverse_sum=inverse,
         inverse_square_sum=inverse_square,
         n_pixels=n_pixels,

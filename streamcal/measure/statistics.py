@@ -132,6 +132,8 @@ def judge_statistics(measured: PairStatistics, settings: PairSettings) -> PairSt
         flags |= RowFlag.MEAN_MISMATCH
     if abs(measured.covariance[0, 0] - measured.variance) > settings.threshold_percent / 100 * measured.variance:
         flags |= RowFlag.VARIANCE_MISMATCH
+    if measured.variance == 0:
+        flags |= RowFlag.ZERO_VARIANCE
     if has_shape_drift(measured.variance, measured.covariance, measured.covariance_error):
         flags |= RowFlag.SHAPE_DRIFT
     return replace(measured, flags=flags)

@@ -190,13 +190,27 @@ def test_both_levels_must_be_positive(flats):
     assert measured.flags & RowFlag.NONPOSITIVE_MEAN
 
 
-def test_constant_flats_have_no_gain():
-    """Two equal constants: variance and covariances 0, no gain, flagged."""
-    measured = measure_amplifier(np.full(SHAPE, 700), np.full(SHAPE, 700), None, 5.0)
-    assert (measured.mean, measured.variance) == (700.0, 0.0)
+@pytest.mark.parametrize("options", [{}, {"blocks": (40, 40), "min_good_pixels": 100}])
+@pytest.mark.parametrize("second", [700, 703])
+def test_constant_flats_have_no_gain(second, options):
+    """Two constants, as saturated flats are: variance and covariances 0, no gain, flagged, as a whole and by blocks."""
+    measured = measure_amplifier(np.full(SHAPE, 700), np.full(SHAPE, second), None, 5.0, **options)
+    assert (measured.mean, measured.variance) == ((700 + second) / 2, 0.0)
     assert not measured.covariance.any()
     assert math.isnan(measured.gain)
-    assert measured.flags & RowFlag.GAIN_INVALID
+    assert measured.flags == RowFlag.GAIN_INVALID | RowFlag.ZERO_VARIANCE
+
+
+def test_the_gain_of_the_covariance_sum_is_as_noisy_as_said():
+    """Its inverse scatters by about 3 max_lag / sqrt(pixels), and the gain itself is high by the square of that."""
+    rng, n, max_lag = np.random.default_rng(9), 128, 8
+    gains = [
+        measure_amplifier(*rng.poisson(5000, (2, n, n)), None, 0.0, max_lag=max_lag).gain_covariance_sum
+        for _ in range(200)
+    ]
+    error = np.std(1 / np.array(gains))
+    assert error == pytest.approx(3 * max_lag / n, rel=0.2)
+    assert np.mean(gains) == pytest.approx(1 + error**2, abs=4 * error / np.sqrt(200))
 
 
 def test_min_good_pixels_counts_what_is_not_masked(flats):
