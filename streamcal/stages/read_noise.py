@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from streamcal.errors import StageError
 from streamcal.flags import RowFlag
@@ -46,6 +46,16 @@ class ReadNoiseSettings(OverscanSettings):
     noise_adu: PerAmplifier = Field(
         None, description="Read noise as a number, or a table by amplifier (ADU); sets the flag READ_NOISE_CONFIGURED."
     )
+
+    @field_validator("noise_frames", mode="before")
+    @classmethod
+    def _check_frames(cls, frames: Any) -> Any:
+        if not isinstance(frames, (list, tuple)):
+            return frames
+        if len(frames) != 2:
+            msg = f"needs two files, got {len(frames)}"
+            raise ValueError(msg)
+        return tuple(frames)  # in strict validation a list is none
 
     @model_validator(mode="after")
     def _check_sources(self) -> Self:
