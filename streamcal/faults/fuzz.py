@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from streamcal import results
 from streamcal.faults.compare import read_outcome
@@ -49,8 +50,9 @@ class Fuzz:
 
     def run(self) -> list[str]:
         """Write mutants and whole pairs in portions, run ``--once`` on each; return what went wrong."""
-        engine = {"kind": "local", "workers": self.workers, "job_seconds": JOB_SECONDS, "attempts": 1}
-        site = make_site(self.folder / "incoming", self.folder / "run", engine={**engine, "memory_megabytes": WORKER_LIMIT})
+        engine: dict[str, Any] = {"kind": "local", "workers": self.workers, "memory_megabytes": WORKER_LIMIT}
+        engine |= {"job_seconds": JOB_SECONDS, "attempts": 1}
+        site = make_site(self.folder / "incoming", self.folder / "run", engine=engine)
         bases, dice = make_bases(), random.Random(self.seed)  # noqa: S311 - to be repeated
         problems: list[str] = []
         good = 0

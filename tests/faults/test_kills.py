@@ -37,7 +37,7 @@ def test_stopped_in_the_middle(make, start, check):
             process.process.send_signal(number)
             time.sleep(0.05)
         if signals[0] == signal.SIGTERM:
-            assert process.wait() in {0, 1}  # 1: stopped at once
+            assert process.wait() in {0, 1, -signal.SIGTERM}  # stopped at once, by itself or in its last moments
     wait_until_done(process, 6)
     assert process.stop() == 0
     check(site)

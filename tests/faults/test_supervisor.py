@@ -34,7 +34,7 @@ def test_readiness_and_watchdog(make, start, notices):
     site = make()
     process = start(site)
     assert notices.recv(100) == b"READY=1"
-    assert process.events("watching")
+    process.wait_for_event("watching")
     assert [notices.recv(100) for _ in range(2)] == [b"WATCHDOG=1"] * 2
     process.process.send_signal(signal.SIGSTOP)
     notices.settimeout(3)

@@ -34,6 +34,7 @@ def plugins(tmp_path):
     folder = tmp_path / "plugins"
     folder.mkdir(mode=0o755)
     shutil.copy(HERE / "misbehaving.py", folder)
+    (folder / "misbehaving.py").chmod(0o644)  # a clone may let the group write
 
     def tables(stage, **engine):
         return {
