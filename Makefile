@@ -29,6 +29,7 @@ check: lint types test  ## what CI runs
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/numpydoc lint $$(git ls-files "streamcal/*.py")
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
