@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from streamcal.config import DEFAULT_STAGES, Config
 from streamcal.plugins import load_plugins
-from streamcal.template import write_template, write_value
+from streamcal.template import find_tables, write_template, write_value
 
 ROOT = Path(__file__).parent.parent
 
@@ -40,9 +40,8 @@ def write_documents() -> dict[Path, str]:
 
 
 def _describe_tables() -> Iterator[str]:
-    for name, field in Config.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _describe_table(name, field.annotation)
+    for name, table in find_tables(Config).items():
+        yield from _describe_table(name, table)
 
 
 def _describe_table(name: str, model: type[BaseModel]) -> Iterator[str]:
@@ -50,11 +49,16 @@ def _describe_table(name: str, model: type[BaseModel]) -> Iterator[str]:
     yield f"{(model.__doc__ or '').strip().splitlines()[0]}\n"
     yield "| key | default | meaning |"
     yield "|---|---|---|"
+    tables = find_tables(model)
     for key, field in model.model_fields.items():
+        if key in tables:
+            continue
         default = field.get_default(call_default_factory=True)
         shown = "" if default is None else f"`{write_value(default)}`"
         yield f"| `{key}` | {shown} | {field.description} |"
     yield ""
+    for key, table in tables.items():
+        yield from _describe_table(f"{name}.{key}", table)
 
 
 def _write_example() -> str:

@@ -42,9 +42,10 @@ def write_template(values: Mapping[str, Any], stages: Mapping[str, type[BaseMode
     """
     lines = [HEADER.format(name=name)]
     lines += _write_key("instrument", Config.model_fields["instrument"], values)
-    for key, field in Config.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            lines += _write_table(key, field.annotation, values.get(key, {}))
+    tables = find_tables(Config)
+    for key in Config.model_fields:
+        if key in tables:
+            lines += _write_table(key, tables[key], values.get(key, {}))
         elif key == "stages":
             for stage, model in stages.items():
                 lines += _write_table(f"stages.{stage}", model, values.get("stages", {}).get(stage, {}))
@@ -56,8 +57,18 @@ def _write_table(name: str, model: type[BaseModel], values: Mapping[str, Any]) -
     if model.__doc__:
         yield from _comment(model.__doc__.strip().splitlines()[0])
     yield ""
+    tables = find_tables(model)
     for key, field in model.model_fields.items():
-        yield from _write_key(key, field, values)
+        if key not in tables:
+            yield from _write_key(key, field, values)
+    for key, table in tables.items():
+        yield from _write_table(f"{name}.{key}", table, values.get(key, {}))
+
+
+def find_tables(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """Return the keys of a table that are tables themselves, with their models."""
+    kinds = {key: field.annotation for key, field in model.model_fields.items()}
+    return {key: kind for key, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, BaseModel)}
 
 
 def _write_key(key: str, field: FieldInfo, values: Mapping[str, Any]) -> Iterator[str]:
