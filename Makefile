@@ -22,7 +22,7 @@ cluster-demo: $(STAMP)  ## a night through a cluster whose workers and scheduler
 	$(BIN)/python examples/cluster_demo.py
 
 test: $(STAMP)  ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: lint types test  ## what CI runs
 
