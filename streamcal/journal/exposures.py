@@ -91,10 +91,13 @@ class Exposures(Database):
         """
         if self.query("SELECT value FROM meta WHERE key = 'match'") == [(match,)]:
             return
+        sql = "SELECT number, info FROM exposure WHERE number > ? ORDER BY number LIMIT 1000"
+        last = 0
         with self.transaction() as db:
-            rows = db.execute("SELECT number, info FROM exposure")
-            levels = ((level(ExposureInfo.from_dict(json.loads(info))), number) for number, info in rows.fetchall())
-            db.executemany("UPDATE exposure SET level = ? WHERE number = ?", levels)
+            while page := self.query(sql, (last,)):
+                levels = [(level(ExposureInfo.from_dict(json.loads(info))), number) for number, info in page]
+                db.executemany("UPDATE exposure SET level = ? WHERE number = ?", levels)
+                last = page[-1][0]
             db.execute("INSERT OR REPLACE INTO meta VALUES ('match', ?)", (match,))
 
     def set_disposition(self, number: int, disposition: Disposition, reason: str = "", pair_id: str = "") -> None:

@@ -28,6 +28,7 @@ TABLES = (
     "CREATE INDEX exposure_shot ON exposure (exposure_id)",
     "CREATE INDEX exposure_level ON exposure (instrument, detector, grp, level, disposition)",
     "CREATE INDEX exposure_disposition ON exposure (disposition, arrived_at)",
+    "CREATE INDEX exposure_rejected ON exposure (changed_at) WHERE disposition = 'rejected'",
     """
     CREATE TABLE pair (
         number INTEGER PRIMARY KEY, pair_id TEXT NOT NULL UNIQUE,
