@@ -80,7 +80,7 @@ def image_areas_masks_stats(
     first, second, planes = as_flat_pair(first, second, mask)
     area = find_region(settings.region, first.shape)
     first, second, planes = first[area], second[area], tuple(plane[area] for plane in planes)
-    good = find_good_pixels(first, second, planes, settings.bad_mask)
+    good = find_good_pixels(first, second, planes, int(settings.bad_mask))
     mean_1, mean_2 = (clip_statistics(image[good], settings.n_sigma, settings.n_iter).mean for image in (first, second))
     return ImageAreas(first, second, ~good, mean_1, mean_2)
 

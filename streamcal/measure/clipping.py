@@ -24,6 +24,7 @@ class ClippedStatistics:
     median: float  # of all finite values, in their unit; NaN when there are none
     mean: float  # NaN when there are none
     variance: float  # unbiased (n - 1), not corrected for the truncation; NaN for fewer than two values
+    n_finite: int  # values that are finite
     n_values: int  # values within the last cut
     half_width: float  # of the last cut, the one these statistics are made with
     next_half_width: float  # of the cut about `mean` that the next iteration would make
@@ -117,6 +118,7 @@ def clip_statistics(values: ArrayLike, n_sigma: float = 5.5, n_iter: int = 3) ->
         median=scan.quartiles[1],
         mean=mean,
         variance=variance,
+        n_finite=scan.n_finite,
         n_values=n,
         half_width=half_width,
         next_half_width=next_half_width,

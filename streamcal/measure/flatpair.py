@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -32,6 +32,8 @@ class Difference:
     good: NDArray[np.bool_]  # (ny, nx): neither masked nor non-finite in either flat
     used: NDArray[np.bool_]  # (ny, nx): good, and the difference survives the clipping
     offset: float  # mean of D over the used pixels, ADU; near zero
+    moments: tuple[float, float]  # second and fourth moment of D over the used pixels, ADU^2 and ADU^4
+    gain_sums: tuple[int, int, NDArray[np.float64]]  # over the used pixels, see `streamcal.measure.sums.gain_sums`
     mean_1: float  # clipped mean of the first flat over the good pixels, ADU; NaN when there are none
     mean_2: float  # the same of the second
     mean_used: float  # mean of both flats over the used pixels, ADU
@@ -106,22 +108,42 @@ def as_flat_pair(
 
 def find_good_pixels(first: NDArray[Any], second: NDArray[Any], planes: Planes, bad_mask: int) -> NDArray[np.bool_]:
     """Return which pixels are finite in both images and have no bad bit in a mask."""
-    return _judge_pixels(first, second, planes, bad_mask)[0]
-
-
-def _judge_pixels(
-    first: NDArray[Any], second: NDArray[Any], planes: Planes, bad_mask: int
-) -> tuple[NDArray[np.bool_], RowFlag]:
-    """Return the good pixels, and flag if one is not finite, or was not before an earlier stage replaced it."""
     good: NDArray[np.bool_] = np.isfinite(first)
     good &= np.isfinite(second)
-    is_finite = bool(good.all())
     for plane in planes:
-        bits = int(np.bitwise_or.reduce(plane, axis=None))  # of a mask of booleans, True is the lowest bit
-        is_finite &= plane.dtype.kind == "b" or not bits & MaskBit.NONFINITE
-        if bits & bad_mask:
-            good &= plane.astype(np.int64, copy=False) & bad_mask == 0
-    return good, RowFlag(0) if is_finite else RowFlag.NONFINITE_PIXELS
+        good &= plane.astype(np.int64, copy=False) & bad_mask == 0
+    return good
+
+
+class _KnownPair(NamedTuple):
+    """Two flats with NaN in the pixels that are not good."""
+
+    first: NDArray[Any]
+    second: NDArray[Any]
+    good: NDArray[np.bool_]
+    means: tuple[float, float]  # clipped
+    flags: RowFlag
+
+
+def _know_pixels(
+    first: NDArray[Any], second: NDArray[Any], planes: Planes, options: tuple[float, int, int]
+) -> _KnownPair:
+    """Find the good pixels of two flats, and their clipped means; usually all are good and nothing is copied."""
+    n_sigma, n_iter, bad_mask = options
+    bits = [int(np.bitwise_or.reduce(plane, axis=None)) for plane in planes]  # True is the lowest bit
+    told = any(bit & MaskBit.NONFINITE for bit, plane in zip(bits, planes, strict=True) if plane.dtype.kind != "b")
+    flags = RowFlag.NONFINITE_PIXELS if told else RowFlag(0)
+    if not any(bit & bad_mask for bit in bits):
+        one, two = (clip_statistics(image, n_sigma, n_iter) for image in (first, second))
+        if one.n_finite == two.n_finite == first.size:
+            everywhere = np.broadcast_to(np.True_, first.shape)  # needs no memory
+            return _KnownPair(first, second, everywhere, (one.mean, two.mean), flags)
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        flags = RowFlag.NONFINITE_PIXELS
+    good = find_good_pixels(first, second, planes, bad_mask)
+    first, second = _blank(first, good), _blank(second, good)
+    one, two = (clip_statistics(image, n_sigma, n_iter) for image in (first, second))
+    return _KnownPair(first, second, good, (one.mean, two.mean), flags)
 
 
 def match_levels(  # noqa: PLR0913 - two flats, their mask, and three options of the clipping
@@ -164,37 +186,36 @@ def match_levels(  # noqa: PLR0913 - two flats, their mask, and three options of
     """
     one, two, planes = as_flat_pair(first, second, mask)
     one, two = _as_floats(one, two)
-    good, flags = _judge_pixels(one, two, planes, int(bad_mask))
-    n_good = int(np.count_nonzero(good))
-    known = (one, two) if n_good == good.size else (_blank(one, good), _blank(two, good))
-    if n_good == good.size:
-        good = np.broadcast_to(np.True_, good.shape)  # needs no memory
-    mean_1, mean_2 = (clip_statistics(image, n_sigma, n_iter).mean for image in known)
-    if mean_1 <= 0 or mean_2 <= 0:
-        flags |= RowFlag.NONPOSITIVE_MEAN
-    scale = 2 / (mean_1 + mean_2) if mean_1 > 0 and mean_2 > 0 else math.nan
+    known = _know_pixels(one, two, planes, (n_sigma, n_iter, int(bad_mask)))
+    mean_1, mean_2 = known.means
+    is_lit = mean_1 > 0 and mean_2 > 0
+    scale = 2 / (mean_1 + mean_2) if is_lit else math.nan
     difference, used = np.empty_like(one), np.empty(one.shape, np.bool_)
     # In float64, rounded once: the terms are much larger than what remains of them.
-    subtract_matched(known[0].ravel(), known[1].ravel(), (mean_2 * scale, mean_1 * scale), difference.ravel())
+    subtract_matched(known.first.ravel(), known.second.ravel(), (mean_2 * scale, mean_1 * scale), difference.ravel())
     clipped = clip_statistics(difference, n_sigma, n_iter)
     cut = clipped.mean, clipped.next_half_width
-    n_used, total, offset = mark_used(difference.ravel(), one.ravel(), two.ravel(), cut, used.ravel())
+    n_used, n_positive, sums = mark_used(difference.ravel(), one.ravel(), two.ravel(), cut, used.ravel())
+    total, offset, square, fourth = (sums[:4] / n_used if n_used else np.full(4, np.nan)).tolist()
     truncation = truncation_factor(n_sigma)
+    n_good = clipped.n_finite if is_lit else int(np.count_nonzero(known.good))
     return Difference(
         difference=difference,
         first=one,
         second=two,
-        good=good,
+        good=known.good,
         used=used,
-        offset=offset / n_used if n_used else math.nan,
+        offset=clipped.mean + offset,
+        moments=(square, fourth),
+        gain_sums=(n_used, n_positive, sums[4:]),
         mean_1=mean_1,
         mean_2=mean_2,
-        mean_used=total / n_used / 2 if n_used else math.nan,
+        mean_used=total / 2,
         variance=clipped.variance * truncation / 2,
         truncation=truncation,
-        n_masked=good.size - n_good,
+        n_masked=used.size - n_good,
         n_clipped=n_good - n_used,
-        flags=flags,
+        flags=known.flags | (RowFlag.NONPOSITIVE_MEAN if mean_1 <= 0 or mean_2 <= 0 else RowFlag(0)),
     )
 
 

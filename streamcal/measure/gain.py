@@ -12,6 +12,8 @@ from streamcal.flags import RowFlag
 from streamcal.measure.sums import gain_sums
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from streamcal.measure.flatpair import Difference
     from streamcal.measure.statistics import PairStatistics
 
@@ -58,15 +60,7 @@ def measure_gain_statistic(difference: Difference, level_match: bool = True) -> 
     GainStatistic
         Pixels with S <= 0 are left out; if they are more than 1 %, the value is NaN.
     """
-    chosen = difference.used if level_match else difference.good
-    slope = 0.0 if level_match else difference.mean_1 / difference.mean - 1  # D + slope S is I1 - I2
-    n_chosen, n_pixels, sums = gain_sums(
-        difference.difference.ravel(),
-        difference.first.ravel(),
-        difference.second.ravel(),
-        np.ascontiguousarray(chosen).ravel(),
-        slope,
-    )
+    n_chosen, n_pixels, sums = difference.gain_sums if level_match else _literal_sums(difference)
     nan, n_nonpositive = math.nan, n_chosen - n_pixels
     if n_pixels < 2 or n_nonpositive > MAX_NONPOSITIVE_FRACTION * n_chosen:
         return GainStatistic(
@@ -87,6 +81,13 @@ def measure_gain_statistic(difference: Difference, level_match: bool = True) -> 
         n_pixels=n_pixels,
         n_nonpositive=n_nonpositive,
     )
+
+
+def _literal_sums(difference: Difference) -> tuple[int, int, NDArray[np.float64]]:
+    """Sum over all good pixels, unclipped, with the level matching undone."""
+    good = np.ascontiguousarray(difference.good).ravel()
+    pixels = difference.difference.ravel(), difference.first.ravel(), difference.second.ravel()
+    return gain_sums(*pixels, good, difference.mean_1 / difference.mean - 1)  # D + slope S is I1 - I2
 
 
 def check_correction(correction: str) -> None:

@@ -27,6 +27,7 @@ class Scan:
     """What one look at a sample has found."""
 
     values: NDArray[Any]  # (n,), as given
+    n_finite: int  # of them, finite ones
     quartiles: Quartiles  # first, median, third of the finite values, linear between values; NaN when there are none
     centre: float = math.nan
     half_width: float = -math.inf  # of an inner cut about the centre
@@ -97,7 +98,7 @@ def scan_sample(values: NDArray[Any], n_sigma: float) -> Scan:
     sample = _sort_finite(values[:: max(step, 1)])
     if step <= 1 or sample.size < SORTED_SIZE // 2:
         sample = sample if step <= 1 else _sort_finite(values)
-        return Scan(values=values, quartiles=_read_quartiles(sample))
+        return Scan(values=values, n_finite=sample.size, quartiles=_read_quartiles(sample))
     brackets = _bracket_quartiles(sample)
     low, centre, high = _read_quartiles(sample)
     half_width = INNER * n_sigma * SIGMA_PER_IQR * (high - low)
@@ -107,7 +108,9 @@ def scan_sample(values: NDArray[Any], n_sigma: float) -> Scan:
     kept.sort()
     quartiles = _find_quartiles(kept, brackets, below, n) or _read_quartiles(_sort_finite(values))
     outer = kept[np.abs(kept - centre) > half_width].astype(np.float64)
-    return Scan(values=values, quartiles=quartiles, centre=centre, half_width=half_width, inner=inner, outer=outer)
+    return Scan(
+        values=values, n_finite=n, quartiles=quartiles, centre=centre, half_width=half_width, inner=inner, outer=outer
+    )
 
 
 def _sort_finite(values: NDArray[Any]) -> NDArray[Any]:

@@ -13,7 +13,6 @@ from streamcal.measure.clipping import check_clipping
 from streamcal.measure.covariance import has_shape_drift, measure_covariances, row_mean_variance
 from streamcal.measure.flatpair import DEFAULT_BAD_MASK
 from streamcal.measure.gain import GainStatistic, measure_gain_statistic
-from streamcal.measure.sums import fourth_moment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -163,6 +162,6 @@ def unmeasured(max_lag: int, flags: RowFlag, n_selected: int, n_masked: int) -> 
 
 def _variance_error(difference: Difference) -> float:
     """Return the standard error of half the variance of D: ``sqrt(Var((D - <D>)^2) / N) / 2``, times f."""
-    n = int(np.count_nonzero(difference.used))
-    squares, fourths = fourth_moment(difference.difference.ravel(), difference.used.ravel(), difference.offset)
-    return difference.truncation * math.sqrt(max(fourths / n - (squares / n) ** 2, 0.0)) / (2 * math.sqrt(n))
+    square, fourth = difference.moments
+    n_used = difference.n_good - difference.n_clipped
+    return difference.truncation * math.sqrt(max(fourth - square**2, 0.0)) / (2 * math.sqrt(n_used))

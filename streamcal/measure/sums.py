@@ -136,13 +136,15 @@ def mark_used(
     second: NDArray[np.floating],
     cut: tuple[float, float],
     used: NDArray[np.bool_],
-) -> Moments:
-    """Mark the pixels whose difference lies in an inclusive cut; NaN does not.
+) -> tuple[int, int, NDArray[np.float64]]:
+    """Mark the pixels whose difference lies in an inclusive cut, NaN does not, and sum all that they are wanted for.
+
+    One look for all: the four images are too large for a cache.
 
     Parameters
     ----------
     difference, first, second : (n,) ndarray of float32 or float64
-        Pixels, ADU.
+        Pixels, ADU; D and the two flats, ``S = first + second``.
     cut : (float, float)
         Centre and half width.
     used : (n,) ndarray of bool
@@ -150,22 +152,39 @@ def mark_used(
 
     Returns
     -------
-    n : int
-        Pixels marked.
-    total, difference_total : float
-        Sum of ``first + second`` and of ``difference`` over them, ADU.
+    n_used, n_positive : int
+        Pixels marked, and of them those with S > 0.
+    sums : (8,) ndarray of float64
+        Over the marked pixels: S, the offsets d of D from the centre, d^2, d^4; over those with S > 0: D^2 / S, its
+        square, 1/S, 1/S^2.
     """
     centre, half_width = cut
-    n = 0
-    total = 0.0
-    difference_total = 0.0
+    n_used = n_positive = 0
+    totals = offsets = squares = fourths = ratios = ratio_squares = inverses = inverse_squares = 0.0
     for x in range(difference.size):
-        inside = abs(difference[x] - centre) <= half_width
+        delta = np.float64(difference[x])
+        offset = delta - centre
+        inside = abs(offset) <= half_width
         used[x] = inside
-        n += inside
-        total += np.float64(first[x]) + np.float64(second[x]) if inside else 0.0
-        difference_total += np.float64(difference[x]) if inside else 0.0
-    return n, total, difference_total
+        n_used += int(inside)
+        total = np.float64(first[x]) + np.float64(second[x])
+        totals += total if inside else 0.0
+        kept = offset if inside else 0.0
+        square = kept * kept
+        offsets += kept
+        squares += square
+        fourths += square * square
+        positive = inside & (total > 0)
+        n_positive += int(positive)
+        inverse = 1.0 / (total if positive else 1.0)
+        ratio = delta * delta * inverse if positive else 0.0
+        inverse = inverse if positive else 0.0
+        ratios += ratio
+        ratio_squares += ratio * ratio
+        inverses += inverse
+        inverse_squares += inverse * inverse
+    sums = [totals, offsets, squares, fourths, ratios, ratio_squares, inverses, inverse_squares]
+    return n_used, n_positive, np.array(sums)
 
 
 @compile_sum
@@ -210,18 +229,6 @@ def gain_sums(
         inverses += inverse
         inverse_squares += inverse * inverse
     return n_used, n_positive, np.array([ratios, squares, inverses, inverse_squares])
-
-
-@compile_sum
-def fourth_moment(values: NDArray[np.floating], used: NDArray[np.bool_], centre: float) -> tuple[float, float]:
-    """Sum the squares and the fourth powers of the used values' offsets from a centre; flat arrays of one length."""
-    squares = 0.0
-    fourths = 0.0
-    for x in range(values.size):
-        square = (values[x] - centre) ** 2 if used[x] else 0.0
-        squares += square
-        fourths += square * square
-    return squares, fourths
 
 
 @compile_sum

@@ -23,7 +23,9 @@ def warm_kernels() -> None:
     mask = np.zeros((ny, nx), np.uint32)
     mask[1, 1] = 1
     for dtype in (np.float32, np.float64):
-        measure_amplifier(first.astype(dtype), first.astype(dtype), mask, 1.0, max_lag=2)
+        for level_match in (True, False):
+            flats = first.astype(dtype), first.astype(dtype)
+            measure_amplifier(*flats, mask, 1.0, max_lag=2, level_match=level_match)
     fit_overscan(first[:, :64])
     for image in (first, first.astype(np.float64)):
         subtract_rows(image, np.zeros(ny))

@@ -14,7 +14,6 @@ KERNELS = [
     sums.subtract_matched,
     sums.mark_used,
     sums.gain_sums,
-    sums.fourth_moment,
     sums.sum_rows,
 ]
 
@@ -110,8 +109,25 @@ def test_nan_does_not_poison_the_sums():
     image = np.array([1.0, np.nan, 3.0], np.float32)
     used = np.array([True, False, True])
     assert sums.gain_sums(image, image, image, used, 0.0)[2] == pytest.approx([2, 2.5, 2 / 3, 1 / 4 + 1 / 36])
-    assert sums.fourth_moment(image, used, 2.0) == (2.0, 2.0)
     assert sums.sum_rows(image[np.newaxis], used[np.newaxis])[0].tolist() == [4.0]
     marked = np.ones(3, bool)
-    assert sums.mark_used(image, image, image, (2.0, 1.0), marked) == (2, 8.0, 4.0)
+    n_used, n_positive, totals = sums.mark_used(image, image, image, (2.0, 1.0), marked)
+    assert (n_used, n_positive) == (2, 2)
+    assert totals == pytest.approx([8, 0, 2, 2, 2, 2.5, 2 / 3, 1 / 4 + 1 / 36])
     assert marked.tolist() == [True, False, True]
+
+
+def test_marked_pixels_are_summed_as_gain_sums_does():
+    """Over the pixels within the cut, the sums are those of the formulas."""
+    rng = np.random.default_rng(2)
+    first, second, difference = rng.normal(5, 3, (3, 1000)).astype(np.float32)
+    used = np.empty(1000, bool)
+    n_used, n_positive, measured = sums.mark_used(difference, first, second, (5.0, 4.0), used)
+    np.testing.assert_array_equal(used, np.abs(difference.astype(float) - 5) <= 4)
+    assert n_used == used.sum() < 1000
+    offset = difference[used].astype(float) - 5
+    total = (first.astype(float) + second)[used].sum()
+    np.testing.assert_allclose(measured[:4], [total, offset.sum(), (offset**2).sum(), (offset**4).sum()], rtol=1e-12)
+    _, expected_positive, expected = sums.gain_sums(difference, first, second, used, 0.0)
+    assert n_positive == expected_positive < n_used
+    np.testing.assert_allclose(measured[4:], expected, rtol=1e-12)
