@@ -161,28 +161,32 @@ def mark_used(
     centre, half_width = cut
     n_used = n_positive = 0
     totals = offsets = squares = fourths = ratios = ratio_squares = inverses = inverse_squares = 0.0
-    for x in range(difference.size):
-        delta = np.float64(difference[x])
-        offset = delta - centre
-        inside = abs(offset) <= half_width
-        used[x] = inside
-        n_used += int(inside)
-        total = np.float64(first[x]) + np.float64(second[x])
-        totals += total if inside else 0.0
-        kept = offset if inside else 0.0
-        square = kept * kept
-        offsets += kept
-        squares += square
-        fourths += square * square
-        positive = inside & (total > 0)
-        n_positive += int(positive)
-        inverse = 1.0 / (total if positive else 1.0)
-        ratio = delta * delta * inverse if positive else 0.0
-        inverse = inverse if positive else 0.0
-        ratios += ratio
-        ratio_squares += ratio * ratio
-        inverses += inverse
-        inverse_squares += inverse * inverse
+    for start in range(0, difference.size, CHUNK):
+        # loops of few sums each, over pixels that are in the cache by now: a larger one is not vectorised
+        deltas, marks = difference[start : start + CHUNK], used[start : start + CHUNK]
+        ones, twos = first[start : start + CHUNK], second[start : start + CHUNK]
+        for x in range(deltas.size):
+            inside = abs(deltas[x] - centre) <= half_width
+            marks[x] = inside
+            offset = deltas[x] - centre if inside else 0.0
+            square = offset * offset
+            offsets += offset
+            squares += square
+            fourths += square * square
+        for x in range(deltas.size):
+            total = np.float64(ones[x]) + np.float64(twos[x])
+            delta = np.float64(deltas[x])
+            positive = marks[x] & (total > 0)
+            n_used += marks[x]
+            n_positive += positive
+            totals += total if marks[x] else 0.0
+            inverse = 1.0 / (total if positive else 1.0)
+            ratio = delta * delta * inverse if positive else 0.0
+            inverse = inverse if positive else 0.0
+            ratios += ratio
+            ratio_squares += ratio * ratio
+            inverses += inverse
+            inverse_squares += inverse * inverse
     sums = [totals, offsets, squares, fourths, ratios, ratio_squares, inverses, inverse_squares]
     return n_used, n_positive, np.array(sums)
 
