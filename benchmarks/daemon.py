@@ -20,7 +20,7 @@ from benchmarks.common import (
 )
 from streamcal import results
 
-N_PAIRS = 12
+N_PAIRS = 8
 RATE = 3.0  # pairs a second
 SMALL = (200, 64)  # so small that the machine keeps up with the rate
 
@@ -55,7 +55,7 @@ def watch_daemon(folder, pairs=60):
     config, output = write_run_config(folder, incoming)
     daemon = start_daemon(config)
     try:
-        wait_for_rows(incoming, output, write_pairs(folder / "first", shape=SMALL, run_id="FIRST"))
+        wait_for_rows(incoming, output, write_pairs(folder / "first", shape=SMALL, detectors=["FIRST"]))
         used, begun = cpu_seconds(daemon.pid), time.monotonic()
         for number in range(pairs):
             for path in files[2 * number : 2 * number + 2]:
@@ -64,7 +64,7 @@ def watch_daemon(folder, pairs=60):
         seconds = time.monotonic() - begun
         share = (cpu_seconds(daemon.pid) - used) / seconds
         late = [
-            wait_for_rows(incoming, output, write_pairs(folder / f"late{n}", shape=SMALL, run_id=f"LATE{n}"))
+            wait_for_rows(incoming, output, write_pairs(folder / f"late{n}", shape=SMALL, detectors=[f"LATE{n}"]))
             for n in range(5)
         ]
     finally:
@@ -81,7 +81,11 @@ def wait_for_rows(incoming, output, files):
     shutil.move(files[1], incoming / files[1].name)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        rows = results.read(output, columns=["path_2", "timings"]).to_pylist() if output.exists() else []
+        rows = (
+            results.read(output, columns=["path_2", "timings"]).to_pylist()
+            if (output / "measurements" / "CURRENT").exists()
+            else []
+        )
         found = [row for row in rows if row["path_2"].endswith(files[1].name)]
         if found:
             measuring = sum(seconds for name, seconds in found[0]["timings"] if ":" not in name)

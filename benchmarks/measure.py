@@ -21,7 +21,7 @@ def main():
             "difference": lambda: match_levels(first, second, (clean, clean)),
             "lags": lambda: lag_covariances(matched.difference, matched.used, 10),
         },
-        repeats=30,
+        repeats=20,
     )
     textbook = seconds["textbook"]
     shown = f"{1e3 * textbook:.0f} ms / {{:.1f}} ms"

@@ -75,7 +75,7 @@ def main():
                 "rice": lambda: measure_pair(jobs["rice"]),
                 "astropy": lambda: read_by_astropy(rice),
             },
-            repeats=4,
+            repeats=3,
         )
         batches = [pa.ipc.open_stream(stream).read_next_batch() for stream in rows]
         (folder / "output").mkdir()
