@@ -368,7 +368,7 @@ def test_queue_of_events_runs_over(make, start):
     process = start(site)
     process.wait_for_event("watching")
     process.process.send_signal(signal.SIGSTOP)
-    for number in range(most_events()):
+    for number in range(2 * most_events()):
         (site.incoming / f".hidden{number % 7}").write_bytes(b"")  # two events each
     add_pairs(site.incoming / "later", 2, first_id=5)
     process.process.send_signal(signal.SIGCONT)
