@@ -111,7 +111,7 @@ class Normal:
 
     def add_square(self, square: Square, kept: NDArray[np.bool_], options: EstimateOptions) -> None:
         """Add the pixels of a square that are kept, (n_amp, n), by target."""
-        columns = _columns(square.pixels, options)
+        columns = _columns(square, options)
         weights = kept.astype(float)
         self.n_bright[...] += weights @ (square.pixels > options.threshold).astype(float).T
         for t, weight in enumerate(weights):
@@ -152,8 +152,9 @@ def estimate_crosstalk(
     Each target amplifier is fitted by least squares with all others at once, ``T = b + sum_s (c_s S_s + q_s S_s^2)``,
     on squares of the detector that hold a bright source anywhere; ``b`` is a plane of its own in each square, so that
     neither sky nor gradients enter. Pixels in and around the target's own light are left out, others are clipped about
-    the fit, which starts from the median of ``T / S`` over bright ``S``. As the sources are themselves observed with
-    crosstalk, ``c`` is taken to the true sources at the end, ``C = c + cC``. Exposures are used one after the other
+    the fit, which starts from the median of ``T / S`` over bright ``S``. ``S`` is the whole bias-subtracted signal: with a
+    quadratic term subtract without ``background_method``. As the sources are themselves observed with crosstalk, both
+    terms are taken to the true sources at the end, ``C = c + cC``. Exposures are used one after the other
     and weighted by the noise found in them.
 
     Parameters
@@ -208,9 +209,15 @@ def _start_calib(exposure: Exposure, gains: Gains | None, log: Any) -> Crosstalk
     return calib
 
 
-def _columns(pixels: NDArray[np.float64], options: EstimateOptions) -> NDArray[np.float64]:
-    """Return what the targets are fitted with; squares in units of the threshold, so that all are of one order."""
-    return np.vstack([pixels, pixels**2 / options.threshold]) if options.do_sqr_crosstalk else pixels
+def _columns(square: Square, options: EstimateOptions) -> NDArray[np.float64]:
+    """Return what the targets are fitted with.
+
+    The quadratic term is of the whole signal, sky included: of signals less a level B it would leave ``2 q B`` in the
+    linear coefficient. In units of the threshold all columns are of one order.
+    """
+    if not options.do_sqr_crosstalk:
+        return square.pixels
+    return np.vstack([square.pixels, (square.pixels + square.levels) ** 2 / options.threshold])
 
 
 def _fit_exposure(exposure: Exposure, scale: NDArray[np.float64], options: EstimateOptions) -> Normal:
@@ -240,7 +247,7 @@ def _residual(
     square: Square, free: NDArray[np.bool_], coefficients: NDArray[np.float64], options: EstimateOptions
 ) -> NDArray[np.float64]:
     """Return the targets less their crosstalk and less the median of their own dark pixels, (n_amp, n)."""
-    residual: NDArray[np.float64] = square.pixels - coefficients @ _columns(square.pixels, options)
+    residual: NDArray[np.float64] = square.pixels - coefficients @ _columns(square, options)
     levels = [np.median(row[dark]) if dark.any() else 0.0 for row, dark in zip(residual, free, strict=True)]
     residual -= np.array(levels)[:, None]
     return residual
@@ -265,12 +272,27 @@ def _fill(calib: CrosstalkCalib, normal: Normal, options: EstimateOptions) -> No
     wanted = np.tile(measured, normal.matrix.shape[1] // n_amp)
     values, variances = normal.solve(wanted)
     errors = np.sqrt(np.where(wanted & (variances > 0), variances, np.nan))  # rounding leaves some elsewhere
-    observed = values[:, :n_amp]
-    true = observed.copy()
-    for _ in range(TRUE_SOURCE_PASSES):
-        true = np.where(measured, observed + observed @ true, 0.0)
-    calib.coeffs, calib.coeff_err = true, errors[:, :n_amp]
-    calib.coeff_valid = measured & (np.abs(true) > calib.coeff_err)
+    squares = values[:, n_amp:] / options.threshold if options.do_sqr_crosstalk else np.zeros((n_amp, n_amp))
+    true, true_squares = _refer_to_true_sources(values[:, :n_amp], squares)
+    calib.coeffs, calib.coeff_err = np.where(measured, true, 0.0), errors[:, :n_amp]
+    calib.coeff_valid = measured & (np.abs(calib.coeffs) > calib.coeff_err)
     if options.do_sqr_crosstalk:
-        calib.coeffs_sqr = values[:, n_amp:] / options.threshold
+        calib.coeffs_sqr = np.where(measured, true_squares, 0.0)
         calib.coeff_err_sqr = errors[:, n_amp:] / options.threshold
+
+
+def _refer_to_true_sources(
+    linear: NDArray[np.float64], square: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the coefficients for true sources from those for observed ones, which show crosstalk themselves.
+
+    Where only ``r`` is bright, ``S``, another source is observed as ``C_sr S + Q_sr S^2``. What is fitted to all
+    observed sources is then ``C_tr = c_tr + sum_s c_ts C_sr`` and
+    ``Q_tr = q_tr + sum_s (c_ts Q_sr + q_ts C_sr^2)``; higher powers of ``S`` are smaller still.
+    """
+    true, true_square = linear, square
+    for _ in range(TRUE_SOURCE_PASSES):
+        true, true_square = linear + linear @ true, square + linear @ true_square + square @ true**2
+        np.fill_diagonal(true, 0.0)
+        np.fill_diagonal(true_square, 0.0)
+    return true, true_square

@@ -16,7 +16,7 @@ from streamcal.records import Exposure
 OWN_LIGHT_SIGMA = 10.0  # noise does not reach this, so that growing around such pixels costs little
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Square:
     """A square of the oriented amplifiers: the pixels that are good at all of them.
 
@@ -28,6 +28,8 @@ class Square:
         Which of its pixels are here.
     pixels : (n_amp, n) ndarray of float64
         Less the amplifiers' medians.
+    levels : (n_amp, 1) ndarray of float64
+        These medians: crosstalk that is not linear goes by the whole signal.
     plane : (n, 3) ndarray of float64
         1, x and y: what sky and gradients look like here.
     """
@@ -35,6 +37,7 @@ class Square:
     place: tuple[slice, slice]
     good: NDArray[np.bool_]
     pixels: NDArray[np.float64]
+    levels: NDArray[np.float64]
     plane: NDArray[np.float64]
 
 
@@ -71,14 +74,15 @@ def cut_squares(exposure: Exposure, scale: NDArray[np.float64], bits: int, size:
     levels = np.array([[median_level(amplifier.data, amplifier.mask, bits)] for amplifier in amplifiers])
     images = [orient(amplifier.data, amplifier.readout_corner) for amplifier in amplifiers]
     masks = [orient(amplifier.mask, amplifier.readout_corner) for amplifier in amplifiers]
-    squares = []
+    factor, squares = scale[:, None], []
     for y, x in product(*(range(0, length, size) for length in images[0].shape)):
         place = slice(y, min(y + size, images[0].shape[0])), slice(x, min(x + size, images[0].shape[1]))
         block = np.array([image[place] for image in images], float)
         good = np.isfinite(block).all(axis=0) & ~np.any([(mask[place] & bits) != 0 for mask in masks], axis=0)
         if good.any():
             plane = np.column_stack([np.ones(np.count_nonzero(good)), *(axis / size for axis in np.nonzero(good))])
-            squares.append(Square(place, good, (block[:, good] - levels) * scale[:, None], plane))
+            pixels = (block[:, good] - levels) * factor
+            squares.append(Square(place=place, good=good, pixels=pixels, levels=levels * factor, plane=plane))
     return squares
 
 

@@ -7,15 +7,16 @@ import pytest
 
 from streamcal.calibs import CrosstalkCalib, estimate_crosstalk
 from streamcal.calibs.coupling import orient
+from streamcal.calibs.estimate import _refer_to_true_sources
 from streamcal.flags import MaskBit
 
 CORNERS = ["LL", "LR", "UL", "UR"]
 
 
-def draw_spots(rng, shape, n_spots):
-    """Draw Gaussian spots of 50 000 to 100 000, anywhere, on a sky of 100 with a gradient."""
+def draw_spots(rng, shape, n_spots, sky):
+    """Draw Gaussian spots of 50 000 to 100 000, anywhere, on a sky with a gradient."""
     y, x = np.mgrid[: shape[1], : shape[2]]
-    light = np.broadcast_to(100.0 + 0.2 * x, shape).copy()
+    light = np.broadcast_to(sky + 0.2 * x, shape).copy()
     for n in range(shape[0]):
         for cy, cx in rng.uniform((0, 0), shape[1:], (n_spots, 2)):
             light[n] += rng.uniform(5e4, 1e5) * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * 6.0**2))
@@ -26,12 +27,12 @@ def draw_spots(rng, shape, n_spots):
 def simulate(make_exposure):
     """Make exposures with crosstalk, Poisson light and 5 units of read noise, read at all four corners."""
 
-    def make(coeffs, coeffs_sqr=None, *, seed=1, n_exposures=2, shape=(160, 128), n_spots=2, gains=1.0):
+    def make(coeffs, coeffs_sqr=None, *, seed=1, n_exposures=2, shape=(160, 128), n_spots=2, gains=1.0, sky=100.0):
         rng, n_amp = np.random.default_rng(seed), len(coeffs)
         corners = (CORNERS * n_amp)[:n_amp]
         exposures = []
         for n in range(n_exposures):
-            light = draw_spots(rng, (n_amp, *shape), n_spots)
+            light = draw_spots(rng, (n_amp, *shape), n_spots, sky)
             seen = light + np.einsum("ts,syx->tyx", coeffs, light) + rng.normal(0, 5, light.shape)
             if coeffs_sqr is not None:
                 seen += np.einsum("ts,syx->tyx", coeffs_sqr, light**2)
@@ -88,6 +89,26 @@ def test_quadratic_term_is_recovered(simulate):
         assert np.abs(pull).max() < 4
         assert np.sqrt(np.mean(pull**2)) == pytest.approx(1, abs=0.6)
     assert not estimate_crosstalk(exposures).coeffs_sqr.any()
+
+
+def test_quadratic_term_over_a_bright_sky_leaves_the_linear_one_alone(simulate):
+    """Over a sky B of 3000 ADU it would add 2 q B, 3e-4, to the linear coefficient: more than five errors."""
+    truth, square, sky = random_coeffs(4), random_coeffs(4, 5e-8), 3000.0
+    exposures = simulate(truth, square, n_exposures=4, n_spots=5, sky=sky)
+    calib = estimate_crosstalk(exposures, do_sqr_crosstalk=True)
+    assert np.abs(pulls(calib.coeffs, truth, calib.coeff_err)).max() < 4
+    assert np.abs(pulls(calib.coeffs_sqr, square, calib.coeff_err_sqr)).max() < 4
+    assert np.abs(pulls(calib.coeffs, truth + 2 * square * sky, calib.coeff_err)).max() > 5
+
+
+def test_both_terms_are_referred_to_true_sources():
+    """Source 2 shows in 1 by 0.02 and 1e-6, and 1 in 0 by 0.01 and 1e-7: so 2 in 0 by 2e-4 and 1e-8 + 4e-11."""
+    linear, square = np.zeros((2, 3, 3))
+    linear[0, 1], linear[1, 2], square[0, 1], square[1, 2] = 0.01, 0.02, 1e-7, 1e-6
+    true, true_square = _refer_to_true_sources(linear, square)
+    assert true[0].tolist() == pytest.approx([0, 0.01, 2e-4])
+    assert true_square[0].tolist() == pytest.approx([0, 1e-7, 1e-8 + 4e-11])
+    assert true[1:].tolist() == linear[1:].tolist()
 
 
 def test_gains_make_it_electrons(simulate):
