@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -124,6 +125,48 @@ def pixel_scale(
         raise ValueError(msg)
     good = fill_gains(order_gains(gains, names), names, log)
     return good if units == "adu" else 1.0 / good
+
+
+def same_detector(exposure: Exposure, source: Exposure) -> bool:
+    """Tell whether two exposures are known to be of one detector: those without a name are not."""
+    mine, other = exposure.info, source.info
+    alike = (mine.instrument, mine.detector) == (other.instrument, other.detector)
+    return exposure is source or (mine.detector != "" and alike)
+
+
+def find_unused(
+    exposure: Exposure, source: Exposure, bad_amps: Iterable[str], bad_source_amps: Iterable[str] | None
+) -> NDArray[np.bool_]:
+    """Return which pairs have a bad amplifier at an end, (n_target, n_source).
+
+    Parameters
+    ----------
+    exposure, source : Exposure
+        Targets and sources.
+    bad_amps : iterable of str
+        Bad amplifiers of the exposure.
+    bad_source_amps : iterable of str or None
+        Those of the source; None: the same, if it is of the same detector.
+
+    Raises
+    ------
+    ValueError
+        If an amplifier is unknown.
+    """
+    if bad_source_amps is None:
+        bad_source_amps = bad_amps if same_detector(exposure, source) else ()
+    targets = _names("bad_amps", bad_amps, exposure.amplifiers)
+    sources = _names("bad_source_amps", bad_source_amps, source.amplifiers)
+    return np.array([[t in targets or s in sources for s in source.amplifiers] for t in exposure.amplifiers])
+
+
+def _names(argument: str, names: Iterable[str], known: Collection[str]) -> set[str]:
+    """Return names as a set; a string is refused, as its letters would be taken for names."""
+    unknown = {names} if isinstance(names, str) else set(names) - set(known)
+    if unknown:
+        msg = f"{argument} must be names of {', '.join(known)}, got {', '.join(sorted(unknown))}"
+        raise ValueError(msg)
+    return set(names)
 
 
 def _matrix(values: ArrayLike, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamcal.calibs import axes, formats
 from streamcal.calibs.calib import Calib
-from streamcal.calibs.coefficients import Coefficients, Units, pixel_scale
+from streamcal.calibs.coefficients import Coefficients, Units, find_unused, pixel_scale, same_detector
 from streamcal.calibs.coupling import orient
 from streamcal.calibs.detector import Detector, Region
 from streamcal.calibs.formats import MATRICES
@@ -28,6 +29,8 @@ from streamcal.records import Exposure
 
 if TYPE_CHECKING:
     from astropy.table import Table
+
+OWN_COEFFICIENTS = frozenset({"crosstalk_coeffs", "crosstalk_coeffs_sqr", "crosstalk_coeffs_valid"})
 
 
 class CrosstalkCalib(Calib):
@@ -265,6 +268,7 @@ class CrosstalkCalib(Calib):
         crosstalk_coeffs_valid: ArrayLike | None = None,
         do_sqr_crosstalk: bool = False,
         bad_amps: Iterable[str] = (),
+        bad_source_amps: Iterable[str] | None = None,
         units: Units = "adu",
         gains: Gains | None = None,
         source_gains: Gains | None = None,
@@ -288,7 +292,8 @@ class CrosstalkCalib(Calib):
         exposure : Exposure
             The targets; amplifiers in the order of the coefficients. Not changed.
         source : Exposure, optional
-            Where the crosstalk comes from (another detector); default: the exposure itself. Not changed.
+            Where the crosstalk comes from (another detector); default: the exposure itself. Not changed. One without
+            a detector's name counts as another detector.
         crosstalk_coeffs, crosstalk_coeffs_sqr : (n_target, n_source) array_like, optional
             ``[target, source]``, in the unit ``crosstalk_ratios_units``, in place of those of the calibration. When
             the first is given and the second is not, there is no quadratic term.
@@ -298,7 +303,10 @@ class CrosstalkCalib(Calib):
         do_sqr_crosstalk : bool
             Subtract the quadratic term too, also where the linear coefficient is zero.
         bad_amps : iterable of str
-            Neither sources nor targets.
+            Amplifiers of the exposure that are neither targets nor sources.
+        bad_source_amps : iterable of str, optional
+            Amplifiers of ``source`` that are no sources; default: ``bad_amps``, if the source is of the same detector,
+            else none.
         units : {"adu", "electron"}
             Unit of the pixels, in and out. Where it is not that of the coefficients the gains convert.
         gains : mapping of str to float, or sequence of float, optional
@@ -323,7 +331,8 @@ class CrosstalkCalib(Calib):
             still holds the bias level.
         iterations : int
             Passes: the first takes the observed image for the true one, an error of second order in the
-            coefficients; each further one gains an order. For coefficients above 1e-3.
+            coefficients; each further one gains an order. For coefficients above 1e-3. With a ``source`` there is
+            nothing to gain: it is taken as it is given, so give it without crosstalk of its own if that matters.
 
         Returns
         -------
@@ -333,10 +342,13 @@ class CrosstalkCalib(Calib):
         Raises
         ------
         ValueError
-            If a choice is unknown or impossible, amplifiers are unknown or not as many as coefficients, coupled ones
-            differ in shape, or gains are needed and there is none.
+            If a choice is unknown or without effect, amplifiers are unknown or not as many as coefficients, coupled
+            ones differ in shape, or gains are needed and there is none.
         """
-        origin = exposure if source is None else source
+        if crosstalk_coeffs_sqr is not None and not do_sqr_crosstalk:
+            msg = "crosstalk_coeffs_sqr goes with do_sqr_crosstalk=True"
+            raise ValueError(msg)
+        origin = _choose_origin(exposure, source, source_gains=source_gains, bad_source_amps=bad_source_amps)
         options = SubtractOptions(
             bad_pixels=tuple(bad_pixels),
             min_pixel_to_mask=min_pixel_to_mask,
@@ -353,7 +365,7 @@ class CrosstalkCalib(Calib):
             self.coeffs if crosstalk_coeffs is None else crosstalk_coeffs,
             quadratic if do_sqr_crosstalk else None,
             self.coeff_valid if own and crosstalk_coeffs_valid is None else crosstalk_coeffs_valid,
-            _unused(exposure, origin, set(bad_amps)),
+            find_unused(exposure, origin, bad_amps, bad_source_amps),
             self._scales(exposure, origin, units, gains, source_gains),
         )
         return subtract_exposure(exposure, source, coefficients, options)
@@ -363,7 +375,7 @@ class CrosstalkCalib(Calib):
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the scales of target and source pixels; the calibration knows gains of its own detector only."""
         own = self.fit_gains if gains is None else gains
-        other = own if source_gains is None and _same_detector(exposure, origin) else source_gains
+        other = own if source_gains is None and same_detector(exposure, origin) else source_gains
         wanted = self.crosstalk_ratios_units
         return (
             pixel_scale(exposure, units, wanted, own, self.log),
@@ -375,7 +387,7 @@ class CrosstalkCalib(Calib):
         exposure: Exposure,
         sources: Mapping[str, Exposure] | None = None,
         *,
-        source_gains: Mapping[str, Gains] | None = None,
+        source_options: Mapping[str, Mapping[str, Any]] | None = None,
         **options: Any,
     ) -> Exposure:
         """Return an exposure without any crosstalk: first that from other detectors, then its own.
@@ -387,35 +399,45 @@ class CrosstalkCalib(Calib):
         sources : mapping of str to Exposure, optional
             Exposures of the detectors in ``inter_chip``, by their names there. A missing one is warned of and its
             crosstalk stays in.
-        source_gains : mapping of str to gains, optional
-            By detector, as ``source_gains`` of `subtract_crosstalk`.
+        source_options : mapping of str to mapping, optional
+            By detector, options of `subtract_crosstalk` for its exposure alone: ``source_gains``,
+            ``bad_source_amps``, ``crosstalk_coeffs_valid``, ``crosstalk_coeffs_sqr`` and all others.
         **options
-            Of `subtract_crosstalk`, for all sources alike; there is no quadratic term between detectors.
+            Of `subtract_crosstalk`, for all alike; but ``crosstalk_coeffs``, ``crosstalk_coeffs_sqr`` and
+            ``crosstalk_coeffs_valid`` are of the detector's own amplifiers.
 
         Returns
         -------
         Exposure
             Own arrays, also where there is no crosstalk to subtract.
+
+        Raises
+        ------
+        ValueError
+            If there are no coefficients for one of the sources, or as `subtract_crosstalk`.
         """
+        _check_detectors(self.inter_chip, sources=sources, source_options=source_options)
         result = exposure
+        shared = {key: value for key, value in options.items() if key not in OWN_COEFFICIENTS}
         for name, matrix in self.inter_chip.items():
             if not sources or name not in sources:
                 msg = f"no exposure of detector {name}: its crosstalk onto {exposure.info} stays in"
                 self.log.warning(msg)
                 continue
-            given = (source_gains or {}).get(name)
-            result = self.subtract_crosstalk(
-                result, sources[name], crosstalk_coeffs=matrix, source_gains=given, **options
-            )
-        return self.subtract_crosstalk(result, **options) if self.has_crosstalk else copy_exposure(result)
+            chosen = shared | {"crosstalk_coeffs": matrix} | dict((source_options or {}).get(name, {}))
+            result = self.subtract_crosstalk(result, sources[name], **chosen)
+        own = self.has_crosstalk or "crosstalk_coeffs" in options
+        return self.subtract_crosstalk(result, **options) if own else copy_exposure(result)
 
-    def subtract_crosstalk_image(
+    def subtract_crosstalk_image(  # noqa: PLR0913 - two images, each with mask and layout
         self,
         detector: Detector,
         image: NDArray[Any],
         mask: NDArray[Any] | None = None,
         *,
         source: NDArray[Any] | None = None,
+        source_detector: Detector | None = None,
+        source_mask: NDArray[Any] | None = None,
         region: Region = "trimmed",
         **options: Any,
     ) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -425,10 +447,17 @@ class CrosstalkCalib(Calib):
         ----------
         detector : Detector
             Where the amplifiers lie.
-        image, source : (ny, nx) ndarray
-            Targets, and sources if these are others. Not changed.
+        image : (ny, nx) ndarray
+            The targets, and the sources if these are no others. Not changed.
         mask : (ny, nx) ndarray of int, optional
             Bits of `streamcal.flags.MaskBit`; default: all clear. Not changed.
+        source : (ny, nx) ndarray, optional
+            The sources. Not changed.
+        source_detector : Detector, optional
+            Of which detector the source is; default: an unknown one with the same layout, so that ``bad_amps`` and
+            gains of this detector do not hold for it.
+        source_mask : (ny, nx) ndarray of int, optional
+            As ``mask``, of the source. Not changed.
         region : {"trimmed", "raw_data", "raw", "raw_parallel"}
             What is corrected: an image without overscan; of one with overscan, the light-sensitive pixels, the whole
             amplifiers, or the parallel overscan. Overscan must be bias subtracted.
@@ -439,9 +468,18 @@ class CrosstalkCalib(Calib):
         -------
         tuple of (ny, nx) ndarray
             Image (float32, or float64 where it was) and mask (uint32, or of the type given).
+
+        Raises
+        ------
+        ValueError
+            If a section is unknown or outside the image, and as `subtract_crosstalk`.
         """
-        exposure = detector.split(image, mask, region=region)
-        origin = None if source is None else detector.split(source, region=region)
+        exposure, origin = detector.split(image, mask, region=region), None
+        if source is not None:
+            origin = (source_detector or replace(detector, name="")).split(source, source_mask, region=region)
+        elif source_detector is not None or source_mask is not None:
+            msg = "source_detector and source_mask go with source"
+            raise ValueError(msg)
         corrected = self.subtract_crosstalk(exposure, origin, **options)
         result = image.astype(np.result_type(*(entry.data for entry in corrected.amplifiers.values())))
         result_mask = np.zeros(image.shape, np.uint32) if mask is None else mask.copy()
@@ -449,18 +487,21 @@ class CrosstalkCalib(Calib):
         return result, result_mask
 
 
-def _same_detector(exposure: Exposure, origin: Exposure) -> bool:
-    return exposure.info.detector == origin.info.detector
-
-
-def _unused(exposure: Exposure, origin: Exposure, bad_amps: set[str]) -> NDArray[np.bool_]:
-    """Return which (target, source) have a bad amplifier at an end; amplifiers of another detector are not meant."""
-    unknown = bad_amps - set(exposure.amplifiers)
-    if unknown:
-        msg = f"bad_amps must be of {', '.join(exposure.amplifiers)}, got {', '.join(sorted(unknown))}"
+def _choose_origin(exposure: Exposure, source: Exposure | None, **of_source: Any) -> Exposure:
+    """Return where the crosstalk comes from; refuse what is said of a source that there is not."""
+    useless = [name for name, value in of_source.items() if value is not None]
+    if source is None and useless:
+        msg = f"{useless[0]} goes with source"
         raise ValueError(msg)
-    bad_sources = bad_amps if _same_detector(exposure, origin) else set()
-    return np.array([[t in bad_amps or s in bad_sources for s in origin.amplifiers] for t in exposure.amplifiers])
+    return exposure if source is None else source
+
+
+def _check_detectors(inter_chip: Collection[str], **given: Collection[str] | None) -> None:
+    for argument, names in given.items():
+        unknown = sorted(set(names or ()) - set(inter_chip))
+        if unknown:
+            msg = f"{argument} must be of {', '.join(inter_chip) or 'no detector'}, got {', '.join(unknown)}"
+            raise ValueError(msg)
 
 
 def _identity(detector: Detector | None) -> dict[str, Any]:

@@ -152,10 +152,10 @@ def estimate_crosstalk(
     Each target amplifier is fitted by least squares with all others at once, ``T = b + sum_s (c_s S_s + q_s S_s^2)``,
     on squares of the detector that hold a bright source anywhere; ``b`` is a plane of its own in each square, so that
     neither sky nor gradients enter. Pixels in and around the target's own light are left out, others are clipped about
-    the fit, which starts from the median of ``T / S`` over bright ``S``. ``S`` is the whole bias-subtracted signal: with a
-    quadratic term subtract without ``background_method``. As the sources are themselves observed with crosstalk, both
-    terms are taken to the true sources at the end, ``C = c + cC``. Exposures are used one after the other
-    and weighted by the noise found in them.
+    the fit, which starts from the median of ``T / S`` over bright ``S``. ``S`` is the whole signal above the bias: a
+    quadratic term is to be subtracted without ``background_method``. As the sources are themselves observed with
+    crosstalk, both terms are taken to the true sources at the end, ``C = c + cC``. Exposures are used one after the
+    other and weighted by the noise found in them.
 
     Parameters
     ----------

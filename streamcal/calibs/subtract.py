@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -43,8 +44,8 @@ class SubtractOptions:
         if self.background_method not in {None, "AMP", "DETECTOR"}:
             msg = f"background_method must be None, 'AMP' or 'DETECTOR', got {self.background_method!r}"
             raise ValueError(msg)
-        if self.iterations < 1:
-            msg = f"iterations must be at least 1, got {self.iterations!r}"
+        if not isinstance(self.iterations, int | np.integer) or self.iterations < 1:
+            msg = f"iterations must be a whole number of at least 1, got {self.iterations!r}"
             raise ValueError(msg)
         if self.full_amplifier and self.parallel_overscan:
             msg = "full_amplifier and parallel_overscan exclude each other"
@@ -251,7 +252,7 @@ def _pixels(amplifier: Amplifier, piece: str) -> NDArray[Any]:
 
 
 def copy_exposure(exposure: Exposure, pieces: Sequence[str] = ()) -> Exposure:
-    """Return an exposure with own pixels, masks and notes; ``raw`` stays shared.
+    """Return an exposure with own pixels, masks, header and notes; ``raw`` stays shared.
 
     Parameters
     ----------
@@ -261,7 +262,9 @@ def copy_exposure(exposure: Exposure, pieces: Sequence[str] = ()) -> Exposure:
         Overscan that becomes floating, too.
     """
     amplifiers = {name: _copy_amplifier(amplifier, pieces) for name, amplifier in exposure.amplifiers.items()}
-    return replace(exposure, amplifiers=amplifiers, metadata=dict(exposure.metadata))
+    return replace(
+        exposure, amplifiers=amplifiers, header=dict(exposure.header), metadata=copy.deepcopy(dict(exposure.metadata))
+    )
 
 
 def _copy_amplifier(amplifier: Amplifier, pieces: Sequence[str]) -> Amplifier:
@@ -273,7 +276,7 @@ def _copy_amplifier(amplifier: Amplifier, pieces: Sequence[str]) -> Amplifier:
         data=_floating(amplifier.data),
         mask=amplifier.mask.copy(),
         overscan=overscan,
-        metadata=dict(amplifier.metadata),
+        metadata=copy.deepcopy(dict(amplifier.metadata)),
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from streamcal.calibs import CrosstalkCalib
+from streamcal.calibs import CrosstalkCalib, Detector
 from streamcal.flags import MaskBit
+from streamcal.records import ReadoutCorner
 
 CORNERS = ("LL", "LR", "UL", "UR")
 
@@ -58,7 +60,7 @@ def test_extracted_amplifier_lies_as_its_target(make_exposure):
 
 def test_input_is_not_changed(make_exposure):
     """Target, source, their masks, overscans and notes, and the calibration itself stay as they were."""
-    exposure, source = make_exposure([[1.0]], [[2.0]]), make_exposure([[1e5]], [[2e5]])
+    exposure, source = make_exposure([[1.0]], [[2.0]], header={"FILTER": "r"}), make_exposure([[1e5]], [[2e5]])
     exposure.amplifiers["A"].overscan["parallel"] = exposure.amplifiers["B"].overscan["parallel"] = np.array([[3]])
     calib = only_b_to_a(0.01)
     before = calib.to_dict()
@@ -69,13 +71,17 @@ def test_input_is_not_changed(make_exposure):
     assert not any(entry.mask.any() for each in (exposure, source) for entry in each.amplifiers.values())
     assert exposure.amplifiers["A"].overscan["parallel"].tolist() == [[3]]
     assert exposure.metadata == {}
+    assert exposure.header == {"FILTER": "r"}
     assert calib.to_dict() == before
 
 
-def test_result_shares_no_pixels_with_the_input(make_exposure):
+def test_result_shares_nothing_with_the_input(make_exposure):
     """Writing to the result cannot reach the input, also where nothing was corrected."""
-    exposure = make_exposure([[1.0]], [[2.0]])
+    exposure = make_exposure([[1.0]], [[2.0]], header={"FILTER": "r"})
+    exposure.amplifiers["A"].metadata["header"] = {"CHAN": 1}
     corrected = CrosstalkCalib(n_amp=2).apply(exposure)
+    corrected.header["FILTER"] = corrected.amplifiers["A"].metadata["header"]["CHAN"] = "x"
+    assert (exposure.header["FILTER"], exposure.amplifiers["A"].metadata["header"]["CHAN"]) == ("r", 1)
     for name in "AB":
         assert not np.shares_memory(corrected.amplifiers[name].data, exposure.amplifiers[name].data)
         assert not np.shares_memory(corrected.amplifiers[name].mask, exposure.amplifiers[name].mask)
@@ -305,6 +311,67 @@ def test_apply_warns_of_a_missing_detector(make_exposure, caplog):
     assert "no exposure of detector D2" in caplog.text
 
 
+def test_apply_keeps_the_matrices_of_the_detector_from_other_detectors(make_exposure):
+    """Validity and quadratic terms in the call are of its own amplifiers; for another detector they are given apart."""
+    calib = only_b_to_a(0.01)
+    calib.inter_chip["D2"] = np.array([[0.0, 0.1], [0.0, 0.0]])
+    exposure, sources = make_exposure([[50.0]], [[100.0]]), {"D2": make_exposure([[7.0]], [[100.0]], detector="D2")}
+    square = np.array([[0.0, 1e-4], [0.0, 0.0]])  # 1 ADU of B
+
+    def left(**options):
+        return calib.apply(exposure, sources, **options).amplifiers["A"].data[0, 0]
+
+    assert left(crosstalk_coeffs_valid=np.zeros((2, 2))) == 40
+    assert left(crosstalk_coeffs_sqr=square, do_sqr_crosstalk=True) == 38
+    assert left(source_options={"D2": {"crosstalk_coeffs_sqr": square}}, do_sqr_crosstalk=True) == 38
+    assert left(source_options={"D2": {"crosstalk_coeffs_valid": np.zeros((2, 2))}}) == 49
+    assert left(crosstalk_coeffs=2 * calib.coeffs) == 38
+    with pytest.raises(ValueError, match="source_options must be of D2, got D3"):
+        left(source_options={"D3": {}})
+
+
+def test_apply_takes_given_coefficients_where_the_calibration_has_none(make_exposure):
+    """They are not left out because ``has_crosstalk`` is not set."""
+    corrected = CrosstalkCalib(n_amp=2).apply(make_exposure([[50.0]], [[100.0]]), crosstalk_coeffs=[[0, 0.1], [0, 0]])
+    assert corrected.amplifiers["A"].data[0, 0] == 40
+
+
+@pytest.mark.parametrize(("detector", "expected"), [("D2", 40), ("D1", 50), ("", 40)])
+def test_bad_amplifiers_are_those_of_one_detector(make_exposure, detector, expected):
+    """B of D1 is no source of D1's crosstalk; another detector, or one without a name, has bad ones of its own."""
+    exposure, source = make_exposure([[50.0]], [[0.0]]), make_exposure([[0.0]], [[100.0]], detector=detector)
+    calib = only_b_to_a(0.1)
+    corrected = calib.subtract_crosstalk(exposure, source, bad_amps=["B"])
+    assert corrected.amplifiers["A"].data[0, 0] == expected
+    corrected = calib.subtract_crosstalk(exposure, source, bad_source_amps=["B"])
+    assert corrected.amplifiers["A"].data[0, 0] == 50
+
+
+def test_image_of_another_detector_has_its_own_layout_and_mask(detector):
+    """There B is read at its left: the background leaves out its bad pixel, and 10 of 110 shows in A, not mirrored."""
+    first, second = detector.amplifiers
+    other = Detector(name="D2", amplifiers=(first, replace(second, readout_corner=ReadoutCorner.LL)))
+    image, source, bad = np.zeros((2, 6), np.float32), np.full((2, 6), 10.0), np.zeros((2, 6), np.uint32)
+    source[0, 3], source[1, 3:] = 110, 900
+    bad[1, 3:] = MaskBit.BAD
+    calib = CrosstalkCalib.from_detector(detector, [[0, 0.1], [0, 0]])
+    options = {"source": source, "source_detector": other, "source_mask": bad, "background_method": "AMP"}
+    corrected, _ = calib.subtract_crosstalk_image(detector, image, **options)
+    assert corrected[0].tolist() == [-10, 0, 0, 0, 0, 0]
+    with pytest.raises(ValueError, match="source_detector and source_mask go with source"):
+        calib.subtract_crosstalk_image(detector, image, source_mask=bad)
+
+
+def test_image_of_an_unknown_detector_needs_gains(detector):
+    """Gains of the target's detector are not taken for those of another."""
+    calib, image = CrosstalkCalib.from_detector(detector, [[0, 0.1], [0, 0]]), np.ones((2, 6), np.float32)
+    calib.crosstalk_ratios_units = "electron"
+    with pytest.raises(ValueError, match=r"gains of .* must be given"):
+        calib.subtract_crosstalk_image(detector, image, source=image)
+    corrected, _ = calib.subtract_crosstalk_image(detector, image, source=image, source_gains=[1.5, 3.0])
+    assert corrected[:, :3] == pytest.approx(1 - 0.1 * 3.0 / 1.5)
+
+
 def test_other_detector_needs_gains_of_its_own(make_exposure):
     """Gains of the calibration belong to its own detector."""
     calib = make_calib([[0, 0.01], [0, 0]], units="electron")
@@ -318,11 +385,16 @@ def test_other_detector_needs_gains_of_its_own(make_exposure):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"iterations": 0}, "iterations must be at least 1, got 0"),
+        ({"iterations": 0}, "iterations must be a whole number of at least 1, got 0"),
+        ({"iterations": 1.5}, "iterations must be a whole number of at least 1, got 1.5"),
         ({"background_method": "amp"}, "background_method must be None, 'AMP' or 'DETECTOR', got 'amp'"),
         ({"mask_plane": "XTALK"}, "mask plane must be one of BAD, .*, got 'XTALK'"),
         ({"bad_pixels": ["HOT"]}, "mask plane must be one of BAD, .*, got 'HOT'"),
-        ({"bad_amps": ["A", "C77"]}, "bad_amps must be of A, B, got C77"),
+        ({"bad_amps": ["A", "C77"]}, "bad_amps must be names of A, B, got C77"),
+        ({"bad_amps": "AB"}, "bad_amps must be names of A, B, got AB"),
+        ({"bad_source_amps": ["B"]}, "bad_source_amps goes with source"),
+        ({"source_gains": [1.0, 1.0]}, "source_gains goes with source"),
+        ({"crosstalk_coeffs_sqr": np.zeros((2, 2))}, "crosstalk_coeffs_sqr goes with do_sqr_crosstalk=True"),
         ({"units": "e-"}, "units must be 'adu' or 'electron', got 'e-'"),
         ({"full_amplifier": True, "parallel_overscan": True}, "exclude each other"),
         ({"full_amplifier": True, "background_method": "AMP"}, "background_method must be None"),
