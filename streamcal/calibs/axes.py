@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from streamcal.calibs.values import as_array
+
 AXES_KEY = "CROSSTALK_AXES"
 FILE_AXES = "source,target"
 PYTHON_AXES = "target,source"
@@ -36,12 +38,12 @@ def from_file(values: ArrayLike, n_amp: int, name: str, dtype: type, axes: str =
     Raises
     ------
     ValueError
-        If the number of values is not ``n_amp ** 2`` or the axes are unknown.
+        If the number of values is not ``n_amp ** 2``, they are of another type, or the axes are unknown.
     """
     if axes not in (FILE_AXES, PYTHON_AXES):
         msg = f"{AXES_KEY} must be {FILE_AXES!r} or {PYTHON_AXES!r}, got {axes!r}"
         raise ValueError(msg)
-    flat: NDArray[Any] = np.array(values, dtype=dtype).ravel()
+    flat = as_array(values, name, dtype).ravel()
     if flat.size != n_amp**2:
         msg = f"{name} must hold {n_amp} x {n_amp} values, got {flat.size}"
         raise ValueError(msg)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 
 from streamcal.calibs import tables, tagged_yaml
+from streamcal.calibs.values import as_mapping
 from streamcal.records import Exposure
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ IDENTITY_KEYS: dict[str, tuple[str, ...]] = {  # metadata key: other names it go
     "SEQCKSUM": ("seqcksum",),
 }
 YAML_ENDINGS = (".yaml", ".yml")
+TEXT_ENDINGS = (".ecsv", *YAML_ENDINGS)
 
 
 class Calib(ABC):
@@ -47,6 +49,8 @@ class Calib(ABC):
     ----------
     required_attributes : frozenset of str
         Attributes that make up the content: what is compared, and must be there.
+    implied_metadata : frozenset of str
+        Metadata that the content implies, so that FITS headers, which cannot hold lists, may lack them.
     log : logger
         Where warnings go.
     """
@@ -56,6 +60,7 @@ class Calib(ABC):
     version: ClassVar[float]
     calib_class: ClassVar[str]
     required_attributes: ClassVar[frozenset[str]] = frozenset()
+    implied_metadata: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, *, log: Any = None) -> None:
         self.log = log or logging.getLogger("streamcal.calibs")
@@ -66,7 +71,7 @@ class Calib(ABC):
         if not isinstance(other, Calib) or type(self) is not type(other):
             return NotImplemented
         mine, theirs = ([getattr(calib, name) for name in sorted(self.required_attributes)] for calib in (self, other))
-        return all(map(_same, mine, theirs)) and self._metadata == other._metadata
+        return all(map(_same, mine, theirs)) and _same(self._metadata, other._metadata)
 
     __hash__ = None  # type: ignore[assignment]  # mutable
 
@@ -174,9 +179,10 @@ class Calib(ABC):
         Raises
         ------
         ValueError
-            Naming the ``OBSTYPE`` found; a dict without one may be of this kind.
+            Naming the ``OBSTYPE`` found; a dict without one may be of this kind. If ``metadata`` is no mapping.
         """
-        found = (dictionary.get("metadata") or {}).get("OBSTYPE") or dictionary.get("OBSTYPE") or cls.obstype
+        metadata = as_mapping(dictionary.get("metadata"), "metadata")
+        found = metadata.get("OBSTYPE") or dictionary.get("OBSTYPE") or cls.obstype
         if str(found).upper() != cls.obstype:
             msg = f"OBSTYPE must be {cls.obstype!r}, got {found!r}"
             raise ValueError(msg)
@@ -195,10 +201,10 @@ class Calib(ABC):
             If it holds a calibration of another kind.
         """
         self.require_kind(dictionary)
-        metadata = dict(dictionary.get("metadata") or {})
+        metadata = as_mapping(dictionary.get("metadata"), "metadata")
         for key, aliases in IDENTITY_KEYS.items():
             found = [place.get(name) for name in (key, *aliases) for place in (metadata, dictionary)]
-            metadata[key] = next((value for value in found if value not in {None, ""}), "")
+            metadata[key] = next((_scalar(value, key) for value in found if value not in (None, "")), "")
         self.set_metadata(metadata)
 
     @staticmethod
@@ -242,17 +248,14 @@ class Calib(ABC):
         ------
         ValueError
             If it holds another kind of calibration, or one that is incomplete; file and fault are named.
+        OSError
+            If it cannot be read.
         """
         path = Path(filename)
-        try:
-            content = tables.read_fits_tables(path)
-            return cls._choose(content[0].meta).from_table(content)
-        except ValueError as exc:
-            msg = f"{path}: {exc}"
-            raise ValueError(msg) from exc
+        return cls._parse(path.read_bytes(), "fits", path)
 
     def write_fits(self, filename: str | os.PathLike[str]) -> None:
-        """Write a FITS file, replacing an older one.
+        """Write a FITS file, replacing an older one once it is whole.
 
         Parameters
         ----------
@@ -262,9 +265,9 @@ class Calib(ABC):
         Raises
         ------
         ValueError
-            If a header cannot hold one of the metadata.
+            If FITS cannot hold one of the metadata or names, which is named.
         """
-        tables.write_fits_tables(Path(filename), self.to_table())
+        _replace_file(Path(filename), tables.dump_fits(self.to_table(), self.implied_metadata))
 
     @classmethod
     def read_text(cls, filename: str | os.PathLike[str]) -> Self:
@@ -282,18 +285,42 @@ class Calib(ABC):
         """
         path = Path(filename)
         kind = _text_format(path)
+        return cls._parse(path.read_bytes(), kind, path)
+
+    @classmethod
+    def from_bytes(cls, content: bytes, filename: str | os.PathLike[str]) -> Self:
+        """Build from what a file holds: as `read_text` where its name ends so, else as `read_fits`.
+
+        Parameters
+        ----------
+        content : bytes
+            The file.
+        filename : path-like
+            Its name, which is not opened.
+
+        Raises
+        ------
+        ValueError
+            If it holds another kind of calibration, or one that is incomplete; file and fault are named.
+        """
+        path = Path(filename)
+        return cls._parse(content, _text_format(path) if path.suffix.lower() in TEXT_ENDINGS else "fits", path)
+
+    @classmethod
+    def _parse(cls, content: bytes, kind: str, path: Path) -> Self:
         try:
-            if kind == "ecsv":
-                table = tables.read_ecsv_table(path)
-                return cls._choose(table.meta).from_table([table])
-            dictionary = tagged_yaml.load_mapping(path.read_text(encoding="utf-8"))
-            return cls._choose(dictionary.get("metadata") or dictionary).from_dict(dictionary)
+            if kind == "yaml":
+                dictionary = tagged_yaml.load_mapping(content.decode("utf-8"))
+                metadata = as_mapping(dictionary.get("metadata"), "metadata") or dictionary
+                return cls._choose(metadata).from_dict(dictionary)
+            found = tables.load_fits(content) if kind == "fits" else [tables.load_ecsv(content.decode("utf-8"))]
+            return cls._choose(found[0].meta).from_table(found)
         except ValueError as exc:
             msg = f"{path}: {exc}"
             raise ValueError(msg) from exc
 
     def write_text(self, filename: str | os.PathLike[str], format: Literal["auto", "ecsv", "yaml"] = "auto") -> str:  # noqa: A002 - the peer's name
-        """Write a text file, replacing an older one.
+        """Write a text file, replacing an older one once it is whole.
 
         Parameters
         ----------
@@ -319,13 +346,13 @@ class Calib(ABC):
         if format != "auto" and not (path.suffix and _ending_fits(path, format)):
             path = path.with_suffix(f".{format}")
         if _text_format(path) == "yaml":
-            path.write_text(tagged_yaml.dump_mapping(self.to_dict()), encoding="utf-8")
+            _replace_file(path, tagged_yaml.dump_mapping(self.to_dict()).encode())
             return str(path)
         table, *others = self.to_table()
         if others:
             msg = f"{path}: ECSV holds one table and cannot hold inter-chip coefficients; write FITS or YAML"
             raise ValueError(msg)
-        tables.write_ecsv_table(path, table)
+        _replace_file(path, tables.dump_ecsv(table).encode())
         return str(path)
 
     @classmethod
@@ -360,11 +387,37 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def _scalar(value: Any, key: str) -> Any:
+    if isinstance(value, list | dict | tuple):
+        msg = f"metadata {key} must be a text or a number, got {value!r}"
+        raise ValueError(msg)  # noqa: TRY004 - the content is wrong, not the caller
+    return value
+
+
+def _replace_file(path: Path, content: bytes) -> None:
+    """Write a file so that readers, and a machine that loses its power, have the old or the new one, whole."""
+    hidden = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with hidden.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        hidden.replace(path)
+    finally:
+        hidden.unlink(missing_ok=True)
+
+
 def _same(first: Any, second: Any) -> bool:
-    """Compare attributes: arrays with NaN equal to NaN, dicts of arrays, plain values."""
+    """Compare attributes and metadata: NaN equal to NaN, in arrays, lists and dicts too."""
     if isinstance(first, dict) and isinstance(second, dict):
         return first.keys() == second.keys() and all(_same(first[key], second[key]) for key in first)
+    if isinstance(first, list) and isinstance(second, list):
+        return len(first) == len(second) and all(map(_same, first, second))
     if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
         floats = first.dtype.kind == "f" and second.dtype.kind == "f"
         return bool(np.array_equal(first, second, equal_nan=floats))
-    return bool(first == second)
+    return bool(first == second) or (_is_nan(first) and _is_nan(second))
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and np.isnan(value)

@@ -82,6 +82,7 @@ class CrosstalkCalib(Calib):
     required_attributes: ClassVar[frozenset[str]] = frozenset(
         {*MATRICES, "has_crosstalk", "n_amp", "crosstalk_shape", "crosstalk_ratios_units", "fit_gains", "inter_chip"}
     )
+    implied_metadata: ClassVar[frozenset[str]] = frozenset({"CROSSTALK_SHAPE"})
 
     coeffs: NDArray[np.float64]
     coeff_err: NDArray[np.float64]
@@ -196,6 +197,14 @@ class CrosstalkCalib(Calib):
         """Which coefficients are used: ``coeff_valid`` and finite; (n_amp, n_amp), ``[target, source]``."""
         usable: NDArray[np.bool_] = self.coeff_valid.astype(bool) & np.isfinite(self.coeffs)
         return usable
+
+    @property
+    def unknown(self) -> NDArray[np.bool_]:
+        """Which coefficients are marked valid but not finite, here or from another detector; (n_amp, n_amp)."""
+        unknown: NDArray[np.bool_] = self.coeff_valid & ~np.isfinite(self.coeffs) & ~np.eye(self.n_amp, dtype=bool)
+        for matrix in self.inter_chip.values():
+            unknown |= ~np.isfinite(matrix)
+        return unknown
 
     def validate(self, other: Detector | Exposure | CrosstalkCalib | None = None) -> bool:
         """Check that this calibration holds together, and that it belongs to something.

@@ -1,24 +1,27 @@
-"""Astropy tables to FITS and ECSV files and back, nothing masked, nothing rounded, nothing cut."""
+"""Astropy tables to the bytes of FITS and ECSV files and back, nothing masked, nothing rounded, nothing cut."""
 
 from __future__ import annotations
 
+import io
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from astropy.io import fits
     from astropy.table import Table
 
+# What astropy's parsers have been seen to raise over files with a few bytes changed.
+STUMBLES = (ArithmeticError, AttributeError, LookupError, NameError, OSError, TypeError, ValueError)
 
-def read_fits_tables(path: Path) -> list[Table]:
-    """Read all binary tables of a FITS file.
+
+def load_fits(content: bytes) -> list[Table]:
+    """Return all binary tables of a FITS file.
 
     Parameters
     ----------
-    path : Path
+    content : bytes
         The file.
 
     Returns
@@ -30,13 +33,11 @@ def read_fits_tables(path: Path) -> list[Table]:
     ------
     ValueError
         If there is no table, or the file is cut or damaged: no table is left out silently.
-    OSError
-        If the file cannot be opened.
     """
     from astropy.io import fits
     from astropy.table import Table
 
-    with path.open("rb") as stream, _no_damage(), fits.open(stream, memmap=False, lazy_load_hdus=False) as hdus:
+    with _no_damage("FITS"), fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=False) as hdus:
         tables = [Table.read(hdu, mask_invalid=False) for hdu in hdus if isinstance(hdu, fits.BinTableHDU)]
     if not tables:
         msg = "the FITS file holds no binary table"
@@ -48,8 +49,9 @@ def read_fits_tables(path: Path) -> list[Table]:
 
 
 @contextmanager
-def _no_damage() -> Iterator[None]:
-    """Turn what astropy only warns of, or says without errno, into errors."""
+def _no_damage(kind: str) -> Iterator[None]:
+    """Turn what astropy only warns of, and what its parsers stumble over, into one kind of error."""
+    from astropy.io.fits import VerifyError
     from astropy.utils.exceptions import AstropyUserWarning
 
     try:
@@ -57,37 +59,40 @@ def _no_damage() -> Iterator[None]:
             warnings.filterwarnings("error", message="File may have been truncated", category=AstropyUserWarning)
             warnings.filterwarnings("error", message="Error validating header", category=AstropyUserWarning)
             yield
-    except AstropyUserWarning as exc:
-        raise ValueError(str(exc)) from exc
-    except OSError as exc:
-        if exc.errno is not None:
-            raise
-        raise ValueError(str(exc)) from exc
+    except (AstropyUserWarning, VerifyError, *STUMBLES) as exc:
+        msg = f"cannot be read as {kind}: {exc}"
+        raise ValueError(msg) from exc
 
 
-def write_fits_tables(path: Path, tables: Sequence[Table]) -> None:
-    """Write tables as the extensions of a FITS file, replacing an older one.
+def dump_fits(tables: Sequence[Table], left_out: Collection[str] = ()) -> bytes:
+    """Return a FITS file with tables as its extensions.
 
     Parameters
     ----------
-    path : Path
-        The file.
     tables : sequence of Table
-        ``meta`` goes to the headers; lists in it are left out, as a header cannot hold them.
+        ``meta`` goes to the headers.
+    left_out : collection of str
+        Keys of ``meta`` that a header need not hold.
 
     Raises
     ------
     ValueError
-        If a header value would not be read back as it is.
+        If a value would not be read back as it is.
     """
     from astropy.io import fits
 
     hdus: list[Any] = [fits.PrimaryHDU()]
     for table in tables:
-        hdu = fits.BinTableHDU(table.as_array())
-        hdu.header.extend(_cards(table.meta))
+        try:
+            hdu = fits.BinTableHDU(table.as_array())
+        except UnicodeEncodeError as exc:
+            msg = f"FITS holds ASCII only and cannot hold {str(exc.object)!r}; YAML can"
+            raise ValueError(msg) from exc
+        hdu.header.extend(_cards({key: value for key, value in table.meta.items() if key not in left_out}))
         hdus.append(hdu)
-    fits.HDUList(hdus).writeto(path, overwrite=True)
+    stream = io.BytesIO()
+    fits.HDUList(hdus).writeto(stream)
+    return stream.getvalue()
 
 
 def _cards(meta: Mapping[str, Any]) -> list[fits.Card]:
@@ -95,13 +100,11 @@ def _cards(meta: Mapping[str, Any]) -> list[fits.Card]:
 
     cards = []
     for key, value in meta.items():
-        if isinstance(value, list):
-            continue
         keyword = key if len(key) <= 8 else f"HIERARCH {key}"
         try:
             card = fits.Card(keyword, value)
             same = fits.Card.fromstring(str(card)).value == value
-        except ValueError:  # NaN, characters outside ASCII, too long
+        except (TypeError, ValueError):  # lists, NaN, characters outside ASCII, too long
             same = False
         if not same:
             msg = f"metadata {key} cannot be kept in a FITS header: {value!r}; YAML and ECSV can hold it"
@@ -110,23 +113,22 @@ def _cards(meta: Mapping[str, Any]) -> list[fits.Card]:
     return cards
 
 
-def read_ecsv_table(path: Path) -> Table:
-    """Read an ECSV file.
+def load_ecsv(text: str) -> Table:
+    """Return the table of an ECSV file.
 
     Raises
     ------
     ValueError
         If it is none.
     """
-    from astropy.io.ascii import InconsistentTableError
     from astropy.table import Table
 
-    try:
-        return Table.read(path, format="ascii.ecsv", fill_values=None)
-    except InconsistentTableError as exc:
-        raise ValueError(str(exc)) from exc
+    with _no_damage("ECSV"):
+        return Table.read(text.split("\n"), format="ascii.ecsv", fill_values=None)
 
 
-def write_ecsv_table(path: Path, table: Table) -> None:
-    """Write an ECSV file, replacing an older one; floats are read back exactly."""
-    table.write(path, format="ascii.ecsv", overwrite=True)
+def dump_ecsv(table: Table) -> str:
+    """Return an ECSV file; floats are read back exactly."""
+    stream = io.StringIO()
+    table.write(stream, format="ascii.ecsv")
+    return stream.getvalue()

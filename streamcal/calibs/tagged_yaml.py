@@ -34,7 +34,11 @@ def load_mapping(text: str) -> dict[str, Any]:
         """A safe loader of its own, so that the tags are not known to others in this process."""
 
     def construct_property_list(loader: yaml.SafeLoader, node: yaml.SequenceNode) -> dict[str, Any]:
-        return {name: value for name, _, value, _ in loader.construct_sequence(node, deep=True)}
+        entries = loader.construct_sequence(node, deep=True)
+        if not all(isinstance(entry, list) and len(entry) == 4 for entry in entries):
+            msg = "a PropertyList must hold [name, type, value, comment] throughout"
+            raise ValueError(msg)
+        return {str(name): value for name, _, value, _ in entries}
 
     def construct_tuple(loader: yaml.SafeLoader, node: yaml.SequenceNode) -> list[Any]:
         return loader.construct_sequence(node, deep=True)
