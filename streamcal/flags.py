@@ -55,7 +55,7 @@ class RowFlag(_DescribedFlag):
     NO_OVERSCAN = 1 << 12, "no overscan was subtracted"
     CROSSTALK_INCOMPLETE = (
         1 << 13,
-        "the crosstalk from another detector was not subtracted: its exposure did not come in time",
+        "some crosstalk stays in: another detector's exposure did not come in time, or a coefficient is not finite",
     )
     ZERO_VARIANCE = 1 << 14, "the two flats do not differ at all: saturated, or no light was measured"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -54,7 +55,11 @@ class CrosstalkSettings(Settings):
         "NONE", description="Level of the sources that does not count: none, median of amplifier or of detector."
     )
     bad_pixels: tuple[MaskName, ...] = Field(("BAD",), description="Mask bits left out of the medians.")
-    bad_amplifiers: tuple[str, ...] = Field((), description="Amplifiers that are neither sources nor targets.")
+    bad_amplifiers: tuple[str, ...] = Field(
+        (),
+        description="Amplifiers that are neither sources nor targets: AMPLIFIER on all detectors, "
+        "DETECTOR/AMPLIFIER on one.",
+    )
     threshold: float = Field(
         45000.0,
         gt=0,
@@ -129,12 +134,12 @@ def run_crosstalk(exposure: Exposure, settings: CrosstalkSettings, context: Cont
     settings : CrosstalkSettings
         Which coefficients, and how.
     context : Context
-        Of the running stage; file, digest and largest correction are noted.
+        Of the running stage; file, digest, largest correction and number of unknown coefficients are noted.
 
     Returns
     -------
     Exposure
-        With own pixels; or the same, flagged NO_CROSSTALK, where there is no calibration.
+        With own pixels; or with the same, flagged NO_CROSSTALK, where there is no calibration.
 
     Raises
     ------
@@ -147,17 +152,34 @@ def run_crosstalk(exposure: Exposure, settings: CrosstalkSettings, context: Cont
     require_amplifiers(settings, TABLES, exposure.amplifiers)
     loaded = load_calib(exposure.info, settings, context)
     if loaded is None:
-        for amplifier in exposure.amplifiers.values():
-            amplifier.metadata |= dict.fromkeys(("crosstalk_file", "crosstalk_digest"))
-            amplifier.metadata |= {"crosstalk_max_correction": np.nan, "flags": int(RowFlag.NO_CROSSTALK)}
-        return exposure
+        return _pass_through(exposure)
     sources = _find_sources(exposure.info, loaded, settings, context)
     corrected = _subtract(exposure, sources, loaded, settings, context)
     _note(exposure, corrected, loaded, context)
-    if len(sources) < len(loaded.calib.inter_chip):
-        for amplifier in corrected.amplifiers.values():
-            amplifier.metadata["flags"] = int(RowFlag.CROSSTALK_INCOMPLETE)
+    _flag(corrected, loaded, complete=len(sources) == len(loaded.calib.inter_chip))
     return corrected
+
+
+def _pass_through(exposure: Exposure) -> Exposure:
+    """Return an exposure with the same pixels that says they are not corrected."""
+    said = {
+        "crosstalk_file": None,
+        "crosstalk_digest": None,
+        "crosstalk_max_correction": np.nan,
+        "flags": int(RowFlag.NO_CROSSTALK),
+    }
+    amplifiers = {
+        name: replace(amplifier, metadata={**amplifier.metadata, **said})
+        for name, amplifier in exposure.amplifiers.items()
+    }
+    return replace(exposure, amplifiers=amplifiers)
+
+
+def _flag(corrected: Exposure, loaded: LoadedCalib, *, complete: bool) -> None:
+    """Flag the targets of which some crosstalk stays in: a source has not come, or a coefficient is not finite."""
+    for unknown, amplifier in zip(loaded.calib.unknown, corrected.amplifiers.values(), strict=True):
+        left = unknown.any() or not complete
+        amplifier.metadata["flags"] = int(RowFlag.CROSSTALK_INCOMPLETE) if left else 0
 
 
 def _find_sources(
@@ -190,7 +212,7 @@ def _subtract(
         return loaded.calib.apply(
             exposure,
             sources,
-            source_gains=_source_gains(sources, loaded, settings, context),
+            source_options=_source_options(sources, loaded, settings, context),
             gains=None if settings.gains is None else _configured_gains(exposure, settings),
             **_options(exposure, settings),
         )
@@ -203,7 +225,7 @@ def _options(exposure: Exposure, settings: CrosstalkSettings) -> dict[str, Any]:
     """Return the choices that are the same for all sources."""
     return {
         "do_sqr_crosstalk": settings.quadratic,
-        "bad_amps": [name for name in settings.bad_amplifiers if name in exposure.amplifiers],  # named for all cameras
+        "bad_amps": _bad_amplifiers(exposure, settings),
         "bad_pixels": settings.bad_pixels,
         "background_method": None if settings.background == "NONE" else settings.background,
         "min_pixel_to_mask": settings.threshold,
@@ -213,20 +235,37 @@ def _options(exposure: Exposure, settings: CrosstalkSettings) -> dict[str, Any]:
     }
 
 
+def _bad_amplifiers(exposure: Exposure, settings: CrosstalkSettings) -> list[str]:
+    """Return which amplifiers of this exposure are bad; the setting may name some that others have."""
+    bad = {name.removeprefix(f"{exposure.info.detector}/") for name in settings.bad_amplifiers}
+    return [name for name in exposure.amplifiers if name in bad]
+
+
 def _configured_gains(exposure: Exposure, settings: CrosstalkSettings) -> dict[str, float]:
     return {name: number_for(settings.gains, name) for name in exposure.amplifiers}
 
 
-def _source_gains(
+def _source_options(
     sources: Mapping[str, Exposure], loaded: LoadedCalib, settings: CrosstalkSettings, context: Context
-) -> dict[str, Gains]:
-    """Return the gains of other detectors where they are needed: those configured, else those of their own files."""
+) -> dict[str, dict[str, Any]]:
+    """Return the choices that are those of each other detector."""
+    return {
+        name: {
+            "bad_source_amps": _bad_amplifiers(source, settings),
+            "source_gains": _source_gains(source, loaded, settings, context),
+        }
+        for name, source in sources.items()
+    }
+
+
+def _source_gains(source: Exposure, loaded: LoadedCalib, settings: CrosstalkSettings, context: Context) -> Gains | None:
+    """Return the gains of another detector where they are needed: those configured, else those of its own file."""
     if loaded.calib.crosstalk_ratios_units == "adu":
-        return {}
+        return None
     if settings.gains is not None:
-        return {name: _configured_gains(source, settings) for name, source in sources.items()}
-    own = {name: load_calib(source.info, settings, context) for name, source in sources.items()}
-    return {name: found.calib.fit_gains for name, found in own.items() if found is not None}
+        return _configured_gains(source, settings)
+    own = load_calib(source.info, settings, context)
+    return None if own is None else own.calib.fit_gains
 
 
 def _note(before: Exposure, after: Exposure, loaded: LoadedCalib, context: Context) -> None:
@@ -235,6 +274,7 @@ def _note(before: Exposure, after: Exposure, loaded: LoadedCalib, context: Conte
         amplifier.metadata |= {"crosstalk_file": loaded.origin, "crosstalk_digest": loaded.digest}
         amplifier.metadata["crosstalk_max_correction"] = largest[name]
     notes = {"file": loaded.origin, "digest": loaded.digest, "largest_correction": max(largest.values())}
+    notes |= {"unknown_coefficients": int(np.count_nonzero(loaded.calib.unknown))}
     for key, value in notes.items():
         after.metadata[f"crosstalk:{key}"] = value
         context.note(key, value)

@@ -14,7 +14,7 @@ from streamcal.errors import StageError
 from streamcal.hookspecs import Context
 from streamcal.paths import show_path
 from streamcal.records import ExposureInfo
-from streamcal.stages.files import FileCache, is_fits
+from streamcal.stages.files import FileCache
 from streamcal.stages.validity import NoCalibrationError, find_date, find_valid_file
 
 if TYPE_CHECKING:
@@ -91,8 +91,12 @@ def _read(path: Path) -> LoadedCalib:
     from streamcal.calibs.crosstalk import CrosstalkCalib
 
     try:
-        calib = CrosstalkCalib.read_fits(path) if is_fits(path) else CrosstalkCalib.read_text(path)
-    except ValueError as exc:
+        content = path.read_bytes()  # once: what the digest is of is what was understood
+        calib = CrosstalkCalib.from_bytes(content, path)
+    except (OSError, ValueError) as exc:
         raise StageError(str(exc)) from exc
     calib.log = structlog.get_logger("streamcal.stage")
-    return LoadedCalib(calib=calib, origin=show_path(str(path)), digest=xxhash.xxh3_128_hexdigest(path.read_bytes()))
+    if calib.unknown.any():
+        n_unknown = int(np.count_nonzero(calib.unknown))
+        calib.log.warning("crosstalk coefficients not finite", path=show_path(path), n_coefficients=n_unknown)
+    return LoadedCalib(calib=calib, origin=show_path(path), digest=xxhash.xxh3_128_hexdigest(content))

@@ -87,8 +87,8 @@ def test_a_file_is_read_once(subtract, exposure, tmp_path, monkeypatch):
     """However many exposures ask for it, and again when it has changed."""
     write_calib(tmp_path / "d0.yaml")
     reads = []
-    read_text = CrosstalkCalib.read_text
-    monkeypatch.setattr(CrosstalkCalib, "read_text", lambda path: reads.append(path) or read_text(path))
+    from_bytes = CrosstalkCalib.from_bytes
+    monkeypatch.setattr(CrosstalkCalib, "from_bytes", lambda *given: reads.append(given) or from_bytes(*given))
     context = RecordingContext("crosstalk", folders=(tmp_path,))
     for _ in range(3):
         subtract(exposure, context, file="{detector}.yaml")
@@ -96,6 +96,22 @@ def test_a_file_is_read_once(subtract, exposure, tmp_path, monkeypatch):
     write_calib(tmp_path / "d0.yaml", CALIB_ID="another one")
     subtract(exposure, context, file="{detector}.yaml")
     assert len(reads) == 2
+
+
+def test_digest_is_of_the_bytes_that_were_read(subtract, exposure, tmp_path, monkeypatch):
+    """Also when the file changes meanwhile: it is read once, and not again for the digest."""
+    write_calib(tmp_path / "d0.yaml")
+    before, from_bytes = (tmp_path / "d0.yaml").read_bytes(), CrosstalkCalib.from_bytes
+
+    def parse(content, path):
+        write_calib(path, CALIB_ID="another one")
+        return from_bytes(content, path)
+
+    monkeypatch.setattr(CrosstalkCalib, "from_bytes", parse)
+    context = RecordingContext("crosstalk", folders=(tmp_path,))
+    subtract(exposure, context, file="{detector}.yaml")
+    assert context.metadata["crosstalk:digest"] == xxhash.xxh3_128_hexdigest(before)
+    assert before != (tmp_path / "d0.yaml").read_bytes()
 
 
 def test_bad_amplifiers_of_other_detectors_do_not_matter(subtract, exposure):
@@ -113,6 +129,32 @@ def test_nothing_configured_passes_through_flagged(subtract, exposure):
     assert [entry.metadata["flags"] for entry in after.amplifiers.values()] == [RowFlag.NO_CROSSTALK] * 2
     assert after.amplifiers["A"].metadata["crosstalk_file"] is None
     assert np.isnan(after.amplifiers["A"].metadata["crosstalk_max_correction"])
+    assert exposure.amplifiers["A"].metadata == {}
+
+
+def test_coefficient_that_is_not_finite_is_said(subtract, exposure, tmp_path):
+    """It is not used, its target is flagged, and the number is noted; flags from before do not stay."""
+    calib = CrosstalkCalib(n_amp=2)
+    calib.has_crosstalk, calib.coeffs = True, np.array([[np.nan, np.inf], [2e-3, np.nan]])
+    calib.write_fits(tmp_path / "d0.fits")
+    exposure.amplifiers["B"].metadata["flags"] = int(RowFlag.NO_CROSSTALK)
+    context = RecordingContext("crosstalk", folders=(tmp_path,))
+    after = subtract(exposure, context, file="{detector}.fits")
+    flags = [entry.metadata["flags"] for entry in after.amplifiers.values()]
+    assert flags == [RowFlag.CROSSTALK_INCOMPLETE, 0]
+    assert context.metadata["crosstalk:unknown_coefficients"] == 1
+    assert after.amplifiers["A"].data[2, 3] == 20
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["metadata: [1, 2]\ncoeffs: [0, 1, 1, 0]", "coeffs: {a: 1}", "coeffs: [0, 1, 1, 0]\ninterChip: [1]", "\xff\xfe"],
+)
+def test_a_malformed_file_is_an_error_of_the_stage(subtract, exposure, tmp_path, text):
+    """Whatever is wrong with it: the pair fails, with the file's name."""
+    (tmp_path / "x.yaml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(StageError, match=r"x\.yaml: "):
+        subtract(exposure, RecordingContext("crosstalk", folders=(tmp_path,)), file="x.yaml")
 
 
 def test_missing_file_is_an_error_or_skipped(subtract, exposure, tmp_path):
