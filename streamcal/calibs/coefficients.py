@@ -155,13 +155,28 @@ def find_unused(
     """
     if bad_source_amps is None:
         bad_source_amps = bad_amps if same_detector(exposure, source) else ()
-    targets = _names("bad_amps", bad_amps, exposure.amplifiers)
-    sources = _names("bad_source_amps", bad_source_amps, source.amplifiers)
+    targets = choose_names("bad_amps", bad_amps, exposure.amplifiers)
+    sources = choose_names("bad_source_amps", bad_source_amps, source.amplifiers)
     return np.array([[t in targets or s in sources for s in source.amplifiers] for t in exposure.amplifiers])
 
 
-def _names(argument: str, names: Iterable[str], known: Collection[str]) -> set[str]:
-    """Return names as a set; a string is refused, as its letters would be taken for names."""
+def choose_names(argument: str, names: Iterable[str], known: Collection[str]) -> set[str]:
+    """Return names as a set.
+
+    Parameters
+    ----------
+    argument : str
+        What the caller calls them, for the error.
+    names : iterable of str
+        Of amplifiers. A string is refused, as its letters would be taken for names.
+    known : collection of str
+        What there is.
+
+    Raises
+    ------
+    ValueError
+        If there is no such amplifier.
+    """
     unknown = {names} if isinstance(names, str) else set(names) - set(known)
     if unknown:
         msg = f"{argument} must be names of {', '.join(known)}, got {', '.join(sorted(unknown))}"

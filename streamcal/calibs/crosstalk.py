@@ -24,7 +24,7 @@ from streamcal.calibs.subtract import (
     median_level,
     subtract_exposure,
 )
-from streamcal.calibs.validate import validate_content, validate_identity
+from streamcal.calibs.validate import AMPLIFIERS_KEY, join_names, validate_content, validate_identity
 from streamcal.records import Exposure
 
 if TYPE_CHECKING:
@@ -212,7 +212,8 @@ class CrosstalkCalib(Calib):
         Parameters
         ----------
         other : Detector, Exposure or CrosstalkCalib, optional
-            Must have as many amplifiers and, where both say who they are, the same identity.
+            Must have as many amplifiers and, where both say who they are, the same identity, names and order of
+            amplifiers.
 
         Returns
         -------
@@ -222,8 +223,9 @@ class CrosstalkCalib(Calib):
         Raises
         ------
         ValueError
-            Naming what is wrong: unit, shape, a coefficient that is marked valid but not finite, number of
-            amplifiers, instrument or detector.
+            Naming what is wrong: unit, shape, type, a coefficient that is marked valid but not finite, a negative
+            error or number, coefficients without ``has_crosstalk``, number or names of amplifiers, instrument or
+            detector.
         """
         validate_content(self)
         if other is not None:
@@ -521,4 +523,5 @@ def _identity(detector: Detector | None) -> dict[str, Any]:
         "DETECTOR": detector.detector_id,
         "DETECTOR_NAME": detector.name,
         "DETECTOR_SERIAL": detector.serial,
+        AMPLIFIERS_KEY: join_names(detector.gains),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcal.calibs.coefficients import choose_names
 from streamcal.calibs.crosstalk import CrosstalkCalib
 from streamcal.calibs.gains import Gains, fill_gains, order_gains
 from streamcal.calibs.squares import Square, cut_squares, find_dark, noise_of
 from streamcal.calibs.subtract import mask_bits
+from streamcal.calibs.validate import AMPLIFIERS_KEY, join_names
 from streamcal.records import Exposure
 
 TRUE_SOURCE_PASSES = 5  # each gains an order in the coefficients
@@ -66,8 +68,10 @@ class EstimateOptions:
         ValueError
             If a number is too small.
         """
+        if not 0 < self.threshold < np.inf:
+            msg = f"threshold must be above 0, got {self.threshold!r}"
+            raise ValueError(msg)
         for name, least in (
-            ("threshold", 0.0),
             ("n_sigma", 1.0),
             ("n_iter", 1),
             ("min_pixels", 1),
@@ -145,7 +149,12 @@ class Normal:
 
 
 def estimate_crosstalk(
-    exposures: Iterable[Exposure], *, gains: Gains | None = None, log: Any = None, **options: Any
+    exposures: Iterable[Exposure],
+    *,
+    gains: Gains | None = None,
+    bad_amps: Iterable[str] = (),
+    log: Any = None,
+    **options: Any,
 ) -> CrosstalkCalib:
     """Measure linear, and if wanted quadratic, crosstalk coefficients with their errors from bright sources.
 
@@ -163,6 +172,9 @@ def estimate_crosstalk(
         Of one detector, bias subtracted, with bright spots or stars; may be a generator.
     gains : mapping of str to float, or sequence of float, optional
         e-/ADU. With gains the coefficients are for electrons, else for adu.
+    bad_amps : iterable of str
+        Amplifiers that are neither sources nor targets. Without this, a pixel that is bad at one amplifier is left
+        out at all of them.
     log : logger, optional
         Has ``warning(text)``.
     **options
@@ -178,35 +190,56 @@ def estimate_crosstalk(
     Raises
     ------
     ValueError
-        If there is no exposure, if they differ in detector or amplifiers, or amplifiers differ in shape.
+        If there is no exposure, if they differ in detector or amplifiers, if amplifiers differ in shape, or one that
+        is not in ``bad_amps`` has no good pixel.
     """
     chosen = EstimateOptions(**options)
     calib: CrosstalkCalib | None = None
     found: list[Normal] = []
     seen: list[Exposure] = []
     for exposure in exposures:
-        calib = calib or _start_calib(exposure, gains, log)
+        if calib is None:
+            calib, names = _start_calib(exposure, gains, log), list(exposure.amplifiers)
+            bad = choose_names("bad_amps", bad_amps, names)
+        _check_amplifiers(exposure, names)
         scale = np.ones(calib.n_amp) if gains is None else calib.fit_gains
-        found.append(_fit_exposure(exposure, scale, chosen))
+        found.append(_fit_exposure(_blank(exposure, bad), scale, chosen))
         seen.append(replace(exposure, amplifiers={}))  # who it was, without its pixels
     if calib is None:
         msg = "exposures must hold at least one, got none"
         raise ValueError(msg)
-    _fill(calib, reduce(add, found), chosen)
+    _fill(calib, reduce(add, found), np.array([name not in bad for name in names]), chosen)
     calib.update_metadata_from_exposures(seen)
     calib.update_metadata(set_date=True)
     return calib
+
+
+def _check_amplifiers(exposure: Exposure, names: Sequence[str]) -> None:
+    if list(exposure.amplifiers) != names:
+        msg = f"exposures must have the amplifiers {', '.join(names)} in this order, {exposure.info} has "
+        msg += ", ".join(exposure.amplifiers)
+        raise ValueError(msg)
 
 
 def _start_calib(exposure: Exposure, gains: Gains | None, log: Any) -> CrosstalkCalib:
     names = list(exposure.amplifiers)
     calib = CrosstalkCalib(n_amp=len(names), log=log)
     calib.has_crosstalk = True
+    calib.get_metadata()[AMPLIFIERS_KEY] = join_names(names)
     if gains is not None:
         calib.crosstalk_ratios_units = "electron"
         calib.fit_gains = fill_gains(order_gains(gains, names), names, calib.log)
         calib.amp_gain_ratios = calib.fit_gains[:, None] / calib.fit_gains
     return calib
+
+
+def _blank(exposure: Exposure, bad: Collection[str]) -> Exposure:
+    """Return an exposure in which bad amplifiers show nothing, so that they cost the others no pixel."""
+    amplifiers = {
+        name: replace(entry, data=np.zeros_like(entry.data), mask=np.zeros_like(entry.mask)) if name in bad else entry
+        for name, entry in exposure.amplifiers.items()
+    }
+    return replace(exposure, amplifiers=amplifiers)
 
 
 def _columns(square: Square, options: EstimateOptions) -> NDArray[np.float64]:
@@ -264,10 +297,10 @@ def _median_ratios(squares: Sequence[Square], threshold: float) -> NDArray[np.fl
     return ratios
 
 
-def _fill(calib: CrosstalkCalib, normal: Normal, options: EstimateOptions) -> None:
-    """Solve for the coefficients that have enough bright pixels, and set them."""
+def _fill(calib: CrosstalkCalib, normal: Normal, good: NDArray[np.bool_], options: EstimateOptions) -> None:
+    """Solve for the coefficients between good amplifiers that have enough bright pixels, and set them."""
     n_amp = calib.n_amp
-    calib.coeff_num = normal.n_bright.astype(np.int64)
+    calib.coeff_num = np.where(good[:, None] & good, normal.n_bright, 0.0).astype(np.int64)
     measured = (calib.coeff_num >= options.min_pixels) & ~np.eye(n_amp, dtype=bool)
     wanted = np.tile(measured, normal.matrix.shape[1] // n_amp)
     values, variances = normal.solve(wanted)

@@ -63,7 +63,7 @@ def cut_squares(exposure: Exposure, scale: NDArray[np.float64], bits: int, size:
     Raises
     ------
     ValueError
-        If the amplifiers differ in number from ``scale``, or in shape.
+        If the amplifiers differ in number from ``scale``, or in shape, or one has no good pixel.
     """
     amplifiers = list(exposure.amplifiers.values())
     shapes = {amplifier.data.shape for amplifier in amplifiers}
@@ -71,6 +71,10 @@ def cut_squares(exposure: Exposure, scale: NDArray[np.float64], bits: int, size:
         msg = f"exposures must have {len(scale)} amplifiers of one shape, {exposure.info} has {len(amplifiers)} of "
         msg += " and ".join(str(shape) for shape in sorted(shapes))
         raise ValueError(msg)
+    for amplifier in amplifiers:
+        if not (np.isfinite(amplifier.data) & ((amplifier.mask & bits) == 0)).any():
+            msg = f"amplifier {amplifier.name} of {exposure.info} has no good pixel: name it in bad_amps"
+            raise ValueError(msg)
     levels = np.array([[median_level(amplifier.data, amplifier.mask, bits)] for amplifier in amplifiers])
     images = [orient(amplifier.data, amplifier.readout_corner) for amplifier in amplifiers]
     masks = [orient(amplifier.mask, amplifier.readout_corner) for amplifier in amplifiers]

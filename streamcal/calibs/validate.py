@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamcal.calibs.detector import Detector
 from streamcal.calibs.formats import MATRICES
@@ -13,6 +14,14 @@ from streamcal.records import Exposure
 
 if TYPE_CHECKING:
     from streamcal.calibs.crosstalk import CrosstalkCalib
+
+FINITE, NOT_NEGATIVE = "be finite where coeff_valid is set", "not be negative"
+AMPLIFIERS_KEY = "AMPLIFIERS"  # metadata: names in the order of the coefficients; deployed files lack it
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Return the names of amplifiers as metadata hold them."""
+    return ",".join(names)
 
 
 def validate_content(calib: CrosstalkCalib) -> None:
@@ -29,11 +38,12 @@ def validate_content(calib: CrosstalkCalib) -> None:
     _validate_shapes(calib)
     valid = calib.coeff_valid.astype(bool)
     for name in ("coeffs", "coeffs_sqr"):
-        values = getattr(calib, name)
-        for target, source in np.argwhere(valid & ~np.isfinite(values)):
-            place = f"target {target}, source {source}"
-            msg = f"{name} must be finite where coeff_valid is set, got {values[target, source]} at {place}"
-            raise ValueError(msg)
+        _validate_numbers(name, getattr(calib, name), valid & ~np.isfinite(getattr(calib, name)), FINITE)
+    for name in ("coeff_err", "coeff_num", "coeff_err_sqr", "amp_gain_ratios"):
+        _validate_numbers(name, getattr(calib, name), getattr(calib, name) < 0, NOT_NEGATIVE)
+    if not calib.has_crosstalk and calib.coeffs[calib.usable].any():
+        msg = "has_crosstalk must be set where a coefficient is not zero"
+        raise ValueError(msg)
     for name, matrix in calib.inter_chip.items():
         if not np.isfinite(matrix).all():
             msg = f"inter_chip[{name!r}] must be finite"
@@ -48,9 +58,18 @@ def _validate_shapes(calib: CrosstalkCalib) -> None:
     arrays = [(name, getattr(calib, name), square) for name in MATRICES]
     arrays += [(f"inter_chip[{name!r}]", matrix, square) for name, matrix in calib.inter_chip.items()]
     for name, array, shape in [*arrays, ("fit_gains", calib.fit_gains, (calib.n_amp,))]:
-        if np.shape(array) != shape:
-            msg = f"{name} must have shape {shape}, got {np.shape(array)}"
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+            msg = f"{name} must be an array of numbers, got {getattr(array, 'dtype', type(array).__name__)}"
             raise ValueError(msg)
+        if array.shape != shape:
+            msg = f"{name} must have shape {shape}, got {array.shape}"
+            raise ValueError(msg)
+
+
+def _validate_numbers(name: str, values: NDArray[Any], wrong: NDArray[np.bool_], rule: str) -> None:
+    for target, source in np.argwhere(wrong):
+        msg = f"{name} must {rule}, got {values[target, source]} at target {target}, source {source}"
+        raise ValueError(msg)
 
 
 def validate_identity(calib: CrosstalkCalib, other: Detector | Exposure | CrosstalkCalib) -> None:
@@ -61,11 +80,18 @@ def validate_identity(calib: CrosstalkCalib, other: Detector | Exposure | Crosst
     Raises
     ------
     ValueError
-        If the number of amplifiers, the instrument, the detector or (of two calibrations) the unit differ.
+        If number, names or order of the amplifiers, the instrument, the detector or (of two calibrations) the unit
+        differ, or the other is something else altogether.
     """
+    if not isinstance(other, Detector | Exposure) and not hasattr(other, "crosstalk_ratios_units"):
+        msg = f"a calibration is validated against a Detector, an Exposure or another one, got {type(other).__name__}"
+        raise ValueError(msg)
     count, instrument, names = _identify(other)
     metadata = calib.get_metadata()
     pairs: list[tuple[str, Any, Any]] = [("n_amp", calib.n_amp, count)]
+    amplifiers = _amplifiers(other)
+    if amplifiers and metadata.get(AMPLIFIERS_KEY):
+        pairs.append(("amplifiers", metadata[AMPLIFIERS_KEY], amplifiers))
     if instrument and metadata["INSTRUME"]:
         pairs.append(("instrument", str(metadata["INSTRUME"]).lower(), instrument.lower()))
     if not isinstance(other, Detector | Exposure):
@@ -87,6 +113,15 @@ def _identify(other: Detector | Exposure | CrosstalkCalib) -> tuple[int, str, se
         return other.n_amp, other.instrument, {other.name, other.serial} - {""}
     metadata = other.get_metadata()
     return other.n_amp, str(metadata["INSTRUME"]), _names(metadata)
+
+
+def _amplifiers(other: Detector | Exposure | CrosstalkCalib) -> str:
+    """Return the names of the amplifiers in order, where they are known."""
+    if isinstance(other, Exposure):
+        return join_names(other.amplifiers)
+    if isinstance(other, Detector):
+        return join_names(other.gains)
+    return str(other.get_metadata().get(AMPLIFIERS_KEY, ""))
 
 
 def _names(metadata: Mapping[str, Any]) -> set[str]:

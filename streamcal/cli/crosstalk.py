@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import structlog
@@ -43,6 +45,7 @@ class MatrixRequest:
     threshold: float  # units
     units: str
     gains: tuple[str, ...]  # "1.5" or "C00=1.5"
+    bad_amplifiers: tuple[str, ...]
 
 
 def measure_matrix(paths: Sequence[Path], request: MatrixRequest) -> int:
@@ -64,7 +67,10 @@ def measure_matrix(paths: Sequence[Path], request: MatrixRequest) -> int:
     try:
         infos = [_choose_detector(path, inspect_path(path, workshop), request.detector) for path in paths]
         _check_same(infos)
-        calib, names = _estimate(infos, workshop, options, gains)
+        names = list(_read(infos[0], workshop).amplifiers)
+        bad = _choose_bad(request, workshop, infos[0], names)
+        by_name = _gains_by_name(gains, names, bad)
+        calib = _estimate(infos, workshop, options, gains=by_name, bad_amps=bad)
     except StageError as exc:
         return complain(blame(exc), exc.detail)
     except (ExposureError, NotWhole) as exc:
@@ -72,6 +78,7 @@ def measure_matrix(paths: Sequence[Path], request: MatrixRequest) -> int:
     if not calib.coeff_num.any():
         return complain(f"no pixel is {request.threshold:g} {request.units} above the median of its amplifier")
     _print(calib, names, request)
+    _complain_of_sources(calib, names, bad)
     if request.output is not None:
         _write(calib, request.output)
     return EXIT_DONE
@@ -85,6 +92,9 @@ def _check_output(output: Path | None) -> None:
         raise ConfigError(msg)
     if output.exists():  # it might be an exposure
         msg = f"--output: {output} is there already"
+        raise ConfigError(msg)
+    if not os.access(output.parent, os.W_OK | os.X_OK):  # said before the work, not after it
+        msg = f"--output: {output.parent} is no folder that can be written to"
         raise ConfigError(msg)
 
 
@@ -131,6 +141,32 @@ def _parse_gains(texts: Sequence[str]) -> ConfiguredGains:
     return gains.get("", gains or None)
 
 
+def _gains_by_name(gains: ConfiguredGains, names: Sequence[str], bad: Sequence[str]) -> dict[str, float] | None:
+    """Return the gain of each amplifier; of bad ones it does not matter."""
+    if gains is None:
+        return None
+    by_name = {name: number_for(gains, name) for name in names}
+    missing = [name for name, gain in by_name.items() if np.isnan(gain) and name not in bad]
+    unknown = sorted(set(gains) - set(names)) if isinstance(gains, dict) else []
+    if unknown:
+        msg = f"--gain: no amplifier {unknown[0]!r}, there are {', '.join(names)}"
+        raise ConfigError(msg)
+    if missing:
+        msg = f"--gain must be given for all amplifiers, missing: {', '.join(missing)}"
+        raise ConfigError(msg)
+    return by_name
+
+
+def _choose_bad(request: MatrixRequest, workshop: Workshop, info: ExposureInfo, names: Sequence[str]) -> list[str]:
+    """Return the bad amplifiers given, and those configured for this detector."""
+    unknown = [name for name in request.bad_amplifiers if name not in names]
+    if unknown:
+        msg = f"--bad-amplifier: no amplifier {unknown[0]!r}, there are {', '.join(names)}"
+        raise ConfigError(msg)
+    configured = workshop.recipe.settings.get(STAGE, {}).get("bad_amplifiers", ())
+    return [name for name in names if {name, f"{info.detector}/{name}"} & {*request.bad_amplifiers, *configured}]
+
+
 def _choose_detector(path: Path, infos: dict[str, ExposureInfo], wanted: str | None) -> ExposureInfo:
     names = ", ".join(infos)
     if wanted is None and len(infos) > 1:
@@ -154,20 +190,13 @@ def _check_same(infos: Sequence[ExposureInfo]) -> None:
 
 
 def _estimate(
-    infos: Sequence[ExposureInfo], workshop: Workshop, options: EstimateOptions, gains: ConfiguredGains
-) -> tuple[CrosstalkCalib, list[str]]:
-    """Measure the matrix; return it with the names of the amplifiers."""
-    names = list(_read(infos[0], workshop).amplifiers)
-    if isinstance(gains, dict) and (unknown := sorted(set(gains) - set(names))):
-        msg = f"--gain: no amplifier {unknown[0]!r}, there are {', '.join(names)}"
-        raise ConfigError(msg)
-    by_name = None if gains is None else {name: number_for(gains, name) for name in names}
+    infos: Sequence[ExposureInfo], workshop: Workshop, options: EstimateOptions, **chosen: Any
+) -> CrosstalkCalib:
     log = structlog.get_logger("streamcal.crosstalk")
     try:
-        calib = estimate_crosstalk(_read_all(infos, workshop), gains=by_name, log=log, **asdict(options))
+        return estimate_crosstalk(_read_all(infos, workshop), log=log, **asdict(options), **chosen)
     except ValueError as exc:  # exposures that do not fit each other
-        raise ExposureError(str(exc)) from exc
-    return calib, names
+        raise ExposureError(str(exc).replace("name it in bad_amps", "name it with --bad-amplifier")) from exc
 
 
 def _read_all(infos: Sequence[ExposureInfo], workshop: Workshop) -> Iterator[Exposure]:
@@ -191,8 +220,11 @@ def _print(calib: CrosstalkCalib, names: Sequence[str], request: MatrixRequest) 
     if request.quadratic:
         typer.echo(f"\nquadratic coefficients, {QUADRATIC_UNIT:g} per {request.units}")
         _print_matrix(names, calib.coeffs_sqr / QUADRATIC_UNIT, calib.coeff_err_sqr / QUADRATIC_UNIT)
+
+
+def _complain_of_sources(calib: CrosstalkCalib, names: Sequence[str], bad: Sequence[str]) -> None:
     for source, count in zip(names, calib.coeff_num.sum(axis=0), strict=True):
-        if not count:
+        if not count and source not in bad:
             typer.echo(f"streamcal: amplifier {source} was nowhere a bright source: its column is empty", err=True)
 
 

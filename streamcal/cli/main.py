@@ -307,6 +307,10 @@ def measure_crosstalk(
         list[str] | None,
         typer.Option("--gain", help="For electrons (e-/ADU): a number, or AMPLIFIER=NUMBER; may be repeated."),
     ] = None,
+    bad_amplifiers: Annotated[
+        list[str] | None,
+        typer.Option("--bad-amplifier", help="Neither source nor target; may be repeated."),
+    ] = None,
 ) -> None:
     """Measure a crosstalk matrix with its errors on exposures with bright spots or stars."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # products this small take ten times longer on a busy machine
@@ -321,6 +325,7 @@ def measure_crosstalk(
         threshold=threshold,
         units=units,
         gains=tuple(gains or ()),
+        bad_amplifiers=tuple(bad_amplifiers or ()),
     )
     raise typer.Exit(measure_matrix(exposures, request))
 

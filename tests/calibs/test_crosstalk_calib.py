@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -107,6 +108,14 @@ def test_exposures_of_two_detectors_are_refused(make_exposure):
         ("crosstalk_shape", (3, 3), r"crosstalk_shape must be \(2, 2\), got \(3, 3\)"),
         ("coeffs", np.array([[0, 1], [np.nan, 0]]), "coeffs must be finite .* got nan at target 1, source 0"),
         ("coeffs_sqr", np.array([[0, np.inf], [0, 0]]), "coeffs_sqr must be finite .* got inf at target 0, source 1"),
+        ("coeffs", [[0, 1], [0, 0]], "coeffs must be an array of numbers, got list"),
+        ("coeff_err", np.full((2, 2), "x"), "coeff_err must be an array of numbers, got <U1"),
+        (
+            "coeff_err",
+            np.array([[0, 0], [-1e-6, 0]]),
+            "coeff_err must not be negative, got -1e-06 at target 1, source 0",
+        ),
+        ("coeff_num", np.array([[0, -1], [0, 0]]), "coeff_num must not be negative, got -1 at target 0, source 1"),
         ("inter_chip", {"N2": np.zeros(4)}, r"inter_chip\['N2'\] must have shape \(2, 2\), got \(4,\)"),
         ("inter_chip", {"N2": np.full((2, 2), np.nan)}, r"inter_chip\['N2'\] must be finite"),
     ],
@@ -136,6 +145,32 @@ def test_validate_against_an_exposure(detector, make_exposure):
         calib.validate(make_exposure([[1.0]]))
     with pytest.raises(ValueError, match="detector must be that of the calibration, '7 or D1 or S-7', got 'D2'"):
         calib.validate(make_exposure([[1.0]], [[1.0]], detector="D2"))
+
+
+def test_validate_knows_the_order_of_the_amplifiers(detector, make_exposure):
+    """Where both have names: coefficients of A, B are not those of B, A."""
+    calib, exposure = CrosstalkCalib.from_detector(detector), make_exposure([[1.0]], [[1.0]])
+    exposure.amplifiers = dict(reversed(exposure.amplifiers.items()))
+    with pytest.raises(ValueError, match="amplifiers must be that of the calibration, 'A,B', got 'B,A'"):
+        calib.validate(exposure)
+    with pytest.raises(ValueError, match="amplifiers must be that of the calibration, 'A,B', got 'B,A'"):
+        calib.validate(replace(detector, amplifiers=detector.amplifiers[::-1]))
+    calib.get_metadata().pop("AMPLIFIERS")  # as in deployed files
+    assert calib.validate(exposure)
+
+
+def test_validate_against_something_else(detector):
+    """It says against what it can."""
+    with pytest.raises(ValueError, match="against a Detector, an Exposure or another one, got str"):
+        CrosstalkCalib.from_detector(detector).validate("D1")
+
+
+def test_coefficients_without_has_crosstalk_do_not_validate():
+    """They would not be subtracted."""
+    calib = CrosstalkCalib(n_amp=2)
+    calib.coeffs[0, 1] = 1e-4
+    with pytest.raises(ValueError, match="has_crosstalk must be set where a coefficient is not zero"):
+        calib.validate()
 
 
 def test_validate_against_a_calibration(detector):

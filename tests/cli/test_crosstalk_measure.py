@@ -151,6 +151,24 @@ def test_quadratic_term_on_request(spots):
     assert (calib.coeff_err_sqr[others] > 0).all()
 
 
+def test_folder_of_the_output_is_looked_at_before_the_work(call, spots, monkeypatch):
+    """Not an exposure is opened when the result could not be written."""
+    monkeypatch.setattr("streamcal.cli.crosstalk.inspect_path", lambda *_: pytest.fail("opened an exposure"))
+    code, text = call(spots / "spots_0_S00.fits", "--output", "no/x.fits", cwd=spots)
+    assert (code, text) == (2, "streamcal: --output: no is no folder that can be written to\n")
+
+
+def test_bad_amplifiers_are_left_out(spots):
+    """Given, or configured for this detector: no numbers, no complaint, and no gain is needed for them."""
+    config = write_config(spots / "bad.toml", 4, crosstalk={"bad_amplifiers": ["S00/C02", "S01/C00"]})
+    options = ("-c", config, "--bad-amplifier", "C03", "--units", "electron", "--gain", "C00=1.5", "--gain", "C01=1.6")
+    done = measure(*spots.glob("*.fits"), *options, "--output", "bad.yaml", cwd=spots)
+    assert done.returncode == 0, done.stderr
+    assert "nowhere a bright source" not in done.stderr
+    calib = CrosstalkCalib.read_text(spots / "bad.yaml")
+    assert np.argwhere(np.isfinite(calib.coeff_err)).tolist() == [[0, 1], [1, 0]]
+
+
 def test_without_output_nothing_is_written(spots):
     """The table is all; gains may be given on the command line."""
     before = sorted(spots.iterdir())
@@ -181,8 +199,10 @@ def test_without_output_nothing_is_written(spots):
         ),
         (["--units", "electron", "--gain", "2", "--gain", "C00=1"], "--gain is one number for all amplifiers, or "),
         (["--units", "electron", "--gain", "Q7=1"], "--gain: no amplifier 'Q7', there are C00, C01, C02, C03"),
-        (["--threshold", "-1"], "--threshold must be at least 0.0, got -1.0"),
-        (["--output", "no/such/folder/x.fits"], "--output: no/such/folder/x.fits cannot be written: "),
+        (["--threshold", "0"], "--threshold must be above 0, got 0.0"),
+        (["--output", "no/such/folder/x.fits"], "--output: no/such/folder is no folder that can be written to"),
+        (["--units", "electron", "--gain", "C00=1"], "--gain must be given for all amplifiers, missing: C01, C02, C03"),
+        (["--bad-amplifier", "Q7"], "--bad-amplifier: no amplifier 'Q7', there are C00, C01, C02, C03"),
     ],
 )
 def test_wrong_usage_is_one_line(call, spots, options, reason):
