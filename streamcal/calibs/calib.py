@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 
 from streamcal.calibs import tables, tagged_yaml
-from streamcal.calibs.values import as_mapping
+from streamcal.calibs.values import KindError, as_mapping
 from streamcal.records import Exposure
 
 if TYPE_CHECKING:
@@ -178,14 +178,16 @@ class Calib(ABC):
 
         Raises
         ------
+        KindError
+            Naming the ``OBSTYPE`` found; a dict without one may be of this kind.
         ValueError
-            Naming the ``OBSTYPE`` found; a dict without one may be of this kind. If ``metadata`` is no mapping.
+            If ``metadata`` is no mapping.
         """
         metadata = as_mapping(dictionary.get("metadata"), "metadata")
         found = metadata.get("OBSTYPE") or dictionary.get("OBSTYPE") or cls.obstype
         if str(found).upper() != cls.obstype:
             msg = f"OBSTYPE must be {cls.obstype!r}, got {found!r}"
-            raise ValueError(msg)
+            raise KindError(msg)
 
     def calib_info_from_dict(self, dictionary: Mapping[str, Any]) -> None:
         """Take metadata and identity from a dict, under any of the names they go by.
@@ -231,7 +233,7 @@ class Calib(ABC):
                 return known
         choices = ", ".join(known.obstype for known in Calib.__subclasses__())
         msg = f"{message}: OBSTYPE must be one of {choices}, got {obstype!r} (CALIBCLS {name!r})"
-        raise ValueError(msg)
+        raise KindError(msg)
 
     @classmethod
     def read_fits(cls, filename: str | os.PathLike[str]) -> Self:
@@ -317,7 +319,7 @@ class Calib(ABC):
             return cls._choose(found[0].meta).from_table(found)
         except ValueError as exc:
             msg = f"{path}: {exc}"
-            raise ValueError(msg) from exc
+            raise (KindError if isinstance(exc, KindError) else ValueError)(msg) from exc
 
     def write_text(self, filename: str | os.PathLike[str], format: Literal["auto", "ecsv", "yaml"] = "auto") -> str:  # noqa: A002 - the peer's name
         """Write a text file, replacing an older one once it is whole.

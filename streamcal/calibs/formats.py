@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcal.calibs import axes
-from streamcal.calibs.values import as_array, as_flag, as_mapping, as_number
+from streamcal.calibs.values import KindError, as_array, as_flag, as_mapping, as_number
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -138,7 +138,8 @@ def make_tables(calib: CrosstalkCalib) -> list[Table]:
 def _require_coeffs(dictionary: Mapping[str, Any]) -> Any:
     if dictionary.get("coeffs") is None:
         msg = "coefficients are missing: coeffs (CT_COEFFS in tables) is required"
-        raise ValueError(msg)
+        said = _look_up(dictionary, "OBSTYPE", "OBSTYPE")  # of another kind it is refused before
+        raise (ValueError if said else KindError)(msg)
     return dictionary["coeffs"]
 
 

@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from streamcal.calibs.values import KindError
+
 if TYPE_CHECKING:
     from astropy.io import fits
     from astropy.table import Table
@@ -31,17 +33,20 @@ def load_fits(content: bytes) -> list[Table]:
 
     Raises
     ------
+    KindError
+        If there are images but no table.
     ValueError
-        If there is no table, or the file is cut or damaged: no table is left out silently.
+        If the file is cut or damaged: no table is left out silently.
     """
     from astropy.io import fits
     from astropy.table import Table
 
     with _no_damage("FITS"), fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=False) as hdus:
         tables = [Table.read(hdu, mask_invalid=False) for hdu in hdus if isinstance(hdu, fits.BinTableHDU)]
+        empty = len(hdus) == 1 and not hdus[0].header["NAXIS"]
     if not tables:
         msg = "the FITS file holds no binary table"
-        raise ValueError(msg)
+        raise (ValueError if empty else KindError)(msg)  # with nothing else in it, it may be cut
     for table in tables:
         undefined = [key for key, value in table.meta.items() if isinstance(value, fits.card.Undefined)]
         table.meta.update(dict.fromkeys(undefined, ""))

@@ -9,6 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
+class KindError(ValueError):
+    """A file is whole, but what it holds is something else."""
+
+
 def as_mapping(value: Any, name: str) -> dict[str, Any]:
     """Return a mapping with texts as keys, an empty one for None.
 

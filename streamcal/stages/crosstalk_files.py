@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 INLINE = "configuration"
 
 
+class ForeignFileError(StageError):
+    """A file is whole, but is no crosstalk calibration."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LoadedCalib:
     """A calibration, which nobody may change, and where it comes from."""
@@ -67,11 +71,14 @@ def load_file(path: Path) -> LoadedCalib:
     return _files.get((path,), None, lambda: _read(path))
 
 
-def _date_of(path: Path) -> float:
-    """Return from when a file holds, MJD: by its name, else by its metadata, else from ever."""
+def _date_of(path: Path) -> float | None:
+    """Return from when a file holds, MJD: by its name, else by its metadata, else from ever; None: it is another."""
     date = find_date(path.name)
     if date is None:
-        date = find_date(str(load_file(path).calib.get_metadata().get("CALIBDATE", "")))
+        try:
+            date = find_date(str(load_file(path).calib.get_metadata().get("CALIBDATE", "")))
+        except ForeignFileError:  # a damaged calibration is no such file: an older one must not take its place
+            return None
     return -math.inf if date is None else date
 
 
@@ -89,10 +96,13 @@ def _read(path: Path) -> LoadedCalib:
     import xxhash
 
     from streamcal.calibs.crosstalk import CrosstalkCalib
+    from streamcal.calibs.values import KindError
 
     try:
         content = path.read_bytes()  # once: what the digest is of is what was understood
         calib = CrosstalkCalib.from_bytes(content, path)
+    except KindError as exc:
+        raise ForeignFileError(str(exc)) from exc
     except (OSError, ValueError) as exc:
         raise StageError(str(exc)) from exc
     calib.log = structlog.get_logger("streamcal.stage")

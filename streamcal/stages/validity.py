@@ -16,7 +16,10 @@ from streamcal.records import ExposureInfo
 from streamcal.stages.files import FITS_SUFFIXES, expand_pattern, find_file, search_file
 
 ENDINGS = (*FITS_SUFFIXES, ".ecsv", ".yaml", ".yml")
-_DATE = re.compile(r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)(?:T(\d\d):?(\d\d):?(\d\d))?(?!\d)")
+_DATE = re.compile(
+    r"(?<!\d)((?:19|20)\d\d)-?(\d\d)-?(\d\d)"  # other eight digits are serial numbers
+    r"(?:[T ](\d\d)(?::?(\d\d)(?::?(\d\d)(?:\.(\d+))?)?)?)?(?!\d)"
+)
 _MJD_EPOCH = datetime(1858, 11, 17)  # noqa: DTZ001 - compared with others that are UTC by convention
 
 
@@ -25,7 +28,7 @@ class NoCalibrationError(StageError):
 
 
 def find_valid_file(
-    pattern: str, info: ExposureInfo, folders: Iterable[Path], date_of: Callable[[Path], float]
+    pattern: str, info: ExposureInfo, folders: Iterable[Path], date_of: Callable[[Path], float | None]
 ) -> Path:
     """Return the file that a pattern means for one exposure, by date where it means several.
 
@@ -39,7 +42,7 @@ def find_valid_file(
     folders : iterable of Path
         Where a relative path is looked for, in order.
     date_of : callable
-        Returns from when a file holds, as MJD (UTC); -inf: always.
+        Returns from when a file holds, as MJD (UTC); -inf: always; None: it is no such calibration at all.
 
     Raises
     ------
@@ -57,7 +60,8 @@ def find_valid_file(
     try:
         return find_file(pattern, info, folders)
     except StageError as exc:
-        raise NoCalibrationError(str(exc)) from exc
+        msg = f"{exc}; in a folder files count that end in {', '.join(ENDINGS)}"
+        raise NoCalibrationError(msg) from exc
 
 
 def list_files(pattern: str, info: ExposureInfo, folders: Iterable[Path]) -> list[Path]:
@@ -76,16 +80,19 @@ def list_files(pattern: str, info: ExposureInfo, folders: Iterable[Path]) -> lis
     return []
 
 
-def choose_valid(paths: Sequence[Path], info: ExposureInfo, date_of: Callable[[Path], float]) -> Path:
+def choose_valid(paths: Sequence[Path], info: ExposureInfo, date_of: Callable[[Path], float | None]) -> Path:
     """Return the file with the newest date that is not after the start of the exposure; raises as `find_valid_file`."""
-    dates = {path: date_of(path) for path in paths}
+    dates = {path: date for path in paths if (date := date_of(path)) is not None}
+    if not dates:
+        msg = f"none of {len(paths)} files such as {paths[0]} is such a calibration"
+        raise NoCalibrationError(msg)
     start = info.mjd_start if math.isnan(info.mjd_start_utc) else info.mjd_start_utc
     if math.isnan(start) and any(map(math.isfinite, dates.values())):
-        msg = f"exposure {info} has no start time by which to choose among {len(paths)} files such as {paths[0]}"
+        msg = f"exposure {info} has no start time by which to choose among {len(dates)} files such as {paths[0]}"
         raise StageError(msg)
-    valid = [path for path in paths if not dates[path] > start]
+    valid = [path for path, date in dates.items() if not date > start]
     if not valid:
-        msg = f"all of {len(paths)} files such as {paths[0]} hold from after the start of exposure {info} only"
+        msg = f"all of {len(dates)} files such as {next(iter(dates))} hold from after the start of exposure {info} only"
         raise NoCalibrationError(msg)
     newest = max(dates[path] for path in valid)
     first, *others = [path for path in valid if dates[path] == newest]
@@ -96,12 +103,15 @@ def choose_valid(paths: Sequence[Path], info: ExposureInfo, date_of: Callable[[P
 
 
 def find_date(text: str) -> float | None:
-    """Return the last date in a text, such as ``20240131T120000`` or ``2024-01-31``, as MJD; None if there is none."""
-    found = list(_DATE.finditer(text))
-    if not found:
-        return None
-    try:
-        date = datetime(*(int(part or 0) for part in found[-1].groups()))  # type: ignore[arg-type]  # noqa: DTZ001 - see above
-    except ValueError:
-        return None
-    return (date - _MJD_EPOCH).total_seconds() / 86400.0
+    """Return the last date in a text as MJD; None if there is none from 1900 to 2099.
+
+    Such as ``20240131``, ``2024-01-31T12:00:00.5``, ``2024-01-31 12:00``.
+    """
+    for found in reversed(list(_DATE.finditer(text))):
+        *parts, fraction = found.groups()
+        try:
+            date = datetime(*(int(part or 0) for part in parts))  # type: ignore[arg-type]  # noqa: DTZ001 - see above
+        except ValueError:
+            continue
+        return ((date - _MJD_EPOCH).total_seconds() + float(f"0.{fraction or 0}")) / 86400.0
+    return None

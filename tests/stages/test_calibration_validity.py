@@ -51,7 +51,12 @@ def put(folder, *names):
     [
         ("19700101T000000.ecsv", 40587.0),
         ("ct_2024-01-01.fits", MJD_2024),
-        ("2024-01-01T12:00:00.123", MJD_2024 + 0.5),
+        ("2024-01-01T12:00:00.250", MJD_2024 + 43200.25 / 86400),
+        ("2024-01-01 12:00:00", MJD_2024 + 0.5),
+        ("20240101T1200Z.ecsv", MJD_2024 + 0.5),
+        ("20240101T12.ecsv", MJD_2024 + 0.5),
+        ("20240101_12345678.fits", MJD_2024),
+        ("ITL-38000101.fits", None),
         ("20231231_20240101.yaml", MJD_2024),
         ("20240101T060000.fits.gz", MJD_2024 + 0.25),
         ("r22_s11.ecsv", None),
@@ -61,7 +66,7 @@ def put(folder, *names):
     ],
 )
 def test_dates_in_texts(text, mjd):
-    """The last one counts; what is no day of the calendar is no date."""
+    """The last one counts, with its time of day; what is no day of the calendar, or a serial number, is no date."""
     assert find_date(text) == mjd
 
 
@@ -98,6 +103,34 @@ def test_a_header_cannot_be_a_wildcard(tmp_path, find):
     put(tmp_path, "R22_S11/20230101.fits")
     with pytest.raises(NoCalibrationError, match=r"no file '\*' \(relative names are looked for in: "):
         find("{detector}", detector="*")
+
+
+def test_a_folder_without_a_calibration_says_what_counts(tmp_path, find):
+    """Other files may lie in it."""
+    put(tmp_path, "R22_S11/readme.txt")
+    with pytest.raises(NoCalibrationError, match=r"no file 'R22_S11' .*; in a folder files count that end in \.fits, "):
+        find("{detector}")
+
+
+@pytest.mark.parametrize("text", ["observer: somebody\n", "metadata: {OBSTYPE: PTC}\n"])
+def test_files_that_are_no_calibration_do_not_count(tmp_path, info, text):
+    """Notes beside the calibrations; alone they are none."""
+    (tmp_path / "notes.yaml").write_text(text)
+    settings, context = CrosstalkSettings(file="*.yaml"), RecordingContext("crosstalk", folders=(tmp_path,))
+    with pytest.raises(NoCalibrationError, match=r"none of 1 files such as .*notes\.yaml is such a calibration"):
+        load_calib(info, settings, context)
+    CrosstalkCalib(n_amp=1).write_text(tmp_path / "x.yaml")
+    assert load_calib(info, settings, context).origin == str(tmp_path / "x.yaml")
+
+
+@pytest.mark.parametrize("text", ["coeffs: [0, 1,", "metadata: {OBSTYPE: CROSSTALK}\n"])
+def test_a_damaged_calibration_is_an_error(tmp_path, info, text):
+    """An older one must not take its place unnoticed."""
+    CrosstalkCalib(n_amp=1).write_text(tmp_path / "20200101.yaml")
+    (tmp_path / "x.yaml").write_text(text)
+    context = RecordingContext("crosstalk", folders=(tmp_path,))
+    with pytest.raises(StageError, match=r"x\.yaml: "):
+        load_calib(info, CrosstalkSettings(file="*.yaml"), context)
 
 
 def test_no_file_holds_yet(tmp_path, find):
