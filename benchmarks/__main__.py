@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PARTS = ("measure", "pair", "reading", "isr", "sink", "daemon", "growth", "focal_plane")
+PARTS = ("measure", "pair", "reading", "isr", "crosstalk", "sink", "daemon", "growth", "focal_plane")
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 
 

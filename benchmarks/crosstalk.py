@@ -1,15 +1,16 @@
 """Seconds to subtract crosstalk from a 4k x 4k image of 16 amplifiers, against a plain loop and one memory pass.
 
-Run: ``python benchmarks/crosstalk.py [rows] [columns]`` (of one amplifier; default 2048 x 512).
+Run: ``python -m benchmarks.crosstalk [rows columns]`` (of one amplifier; default 2048 x 512)
 """
 
-from __future__ import annotations
-
+import os
 import sys
-import time
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy, as streamcal's commands do
 
 import numpy as np
 
+from benchmarks.common import Finding, at_least, best_of, report
 from streamcal.calibs import CrosstalkCalib, Detector, DetectorAmplifier
 from streamcal.calibs.coefficients import Coefficients
 from streamcal.calibs.coupling import orient, subtract_coupled
@@ -17,16 +18,6 @@ from streamcal.records import ReadoutCorner, Section
 
 N_AMP = 16
 CORNERS = list(ReadoutCorner)
-
-
-def best_of(function, repeats=5):
-    """Return the shortest of some runs, in seconds."""
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
 
 
 def make_image(ny, nx):
@@ -56,27 +47,44 @@ def subtract_in_a_loop(pixels, coeffs):
     return result
 
 
-def main() -> None:
-    """Print seconds and ratios."""
-    ny, nx = (int(word) for word in sys.argv[1:3]) if len(sys.argv) > 2 else (2048, 512)
+def time_parts(ny, nx):
+    """Return the CPU seconds of each way to do it, and of one pass through the memory of the image."""
     detector, image, calib = make_image(ny, nx)
     exposure = detector.split(image)
     pixels = [orient(entry.data, entry.readout_corner) for entry in exposure.amplifiers.values()]
     ones = np.ones(N_AMP)
     coupling = Coefficients.choose(calib.coeffs, None, None, np.eye(N_AMP, dtype=bool), (ones, ones)).coupling()
-    work = [array.copy() for array in pixels]
-    other = image.copy()
-    seconds = {
-        "one memory pass (x -= 1)": best_of(lambda: np.subtract(other, np.float32(1), out=other)),
-        "matrix product, in place": best_of(lambda: subtract_coupled(work, coupling)),
-        "matrix product, 3 iterations": best_of(lambda: subtract_coupled(work, coupling, iterations=3)),
-        "subtract_crosstalk, whole call": best_of(lambda: calib.subtract_crosstalk(exposure)),
-        "plain loop over 240 pairs": best_of(lambda: subtract_in_a_loop(pixels, calib.coeffs), repeats=2),
-    }
-    memory_pass = seconds["one memory pass (x -= 1)"]
-    print(f"{image.shape[1]} x {image.shape[0]} pixels, {N_AMP} amplifiers")
-    for name, value in seconds.items():
-        print(f"{name:32s} {value:8.4f} s  {value / memory_pass:8.1f} memory passes")
+    work, other = [array.copy() for array in pixels], image.copy()
+    return best_of(
+        {
+            "pass": lambda: np.subtract(other, np.float32(1), out=other),
+            "product": lambda: subtract_coupled(work, coupling),
+            "iterated": lambda: subtract_coupled(work, coupling, iterations=3),
+            "call": lambda: calib.subtract_crosstalk(exposure),
+            "loop": lambda: subtract_in_a_loop(pixels, calib.coeffs),
+        },
+        repeats=4,
+    )
+
+
+def main():
+    """Time and report."""
+    sizes = [int(word) for word in sys.argv[1:] if word.isdigit()] or [2048, 512]
+    seconds = time_parts(*sizes)
+    loop, product, memory_pass = (seconds[name] for name in ("loop", "product", "pass"))
+    report(
+        [
+            at_least(
+                "plain loop over 240 pairs / matrix product", loop / product, 4, f"{loop:.3f} s / {product:.3f} s"
+            ),
+            Finding(
+                what="matrix product / one memory pass", value=product / memory_pass, detail=f"{memory_pass:.4f} s"
+            ),
+            Finding(what="matrix product, 16 x 16, one image (s)", value=product),
+            Finding(what="matrix product, three iterations (s)", value=seconds["iterated"]),
+            Finding(what="subtract_crosstalk: copies, medians and masks too (s)", value=seconds["call"]),
+        ]
+    )
 
 
 if __name__ == "__main__":
