@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 
 from streamcal.calibs import tables, tagged_yaml
-from streamcal.calibs.values import KindError, as_mapping
+from streamcal.calibs.files import TEXT_ENDINGS, ending_fits, replace_file, text_format
+from streamcal.calibs.values import KindError, are_same, as_mapping, as_plain, as_scalar
 from streamcal.records import Exposure
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ IDENTITY_KEYS: dict[str, tuple[str, ...]] = {  # metadata key: other names it go
     "SEQNAME": ("seqname",),
     "SEQCKSUM": ("seqcksum",),
 }
-YAML_ENDINGS = (".yaml", ".yml")
-TEXT_ENDINGS = (".ecsv", *YAML_ENDINGS)
 
 
 class Calib(ABC):
@@ -71,7 +70,7 @@ class Calib(ABC):
         if not isinstance(other, Calib) or type(self) is not type(other):
             return NotImplemented
         mine, theirs = ([getattr(calib, name) for name in sorted(self.required_attributes)] for calib in (self, other))
-        return all(map(_same, mine, theirs)) and _same(self._metadata, other._metadata)
+        return all(map(are_same, mine, theirs)) and are_same(self._metadata, other._metadata)
 
     __hash__ = None  # type: ignore[assignment]  # mutable
 
@@ -127,7 +126,7 @@ class Calib(ABC):
             self._metadata["CALIBDATE"] = now.isoformat()
             self._metadata["CALIB_CREATION_DATE"] = now.date().isoformat()
             self._metadata["CALIB_CREATION_TIME"] = now.time().isoformat()
-        entries = {key.upper(): _plain(value) for key, value in (self._metadata | keywords).items()}
+        entries = {key.upper(): as_plain(value) for key, value in (self._metadata | keywords).items()}
         entries = dict.fromkeys(IDENTITY_KEYS, "") | entries
         entries |= {"DET_NAME": entries["DETECTOR_NAME"], "DET_SER": entries["DETECTOR_SERIAL"]}
         entries |= {"OBSTYPE": self.obstype, "CALIBCLS": self.calib_class}
@@ -206,7 +205,7 @@ class Calib(ABC):
         metadata = as_mapping(dictionary.get("metadata"), "metadata")
         for key, aliases in IDENTITY_KEYS.items():
             found = [place.get(name) for name in (key, *aliases) for place in (metadata, dictionary)]
-            metadata[key] = next((_scalar(value, key) for value in found if value not in (None, "")), "")
+            metadata[key] = next((as_scalar(value, key) for value in found if value not in (None, "")), "")
         self.set_metadata(metadata)
 
     @staticmethod
@@ -269,7 +268,7 @@ class Calib(ABC):
         ValueError
             If FITS cannot hold one of the metadata or names, which is named.
         """
-        _replace_file(Path(filename), tables.dump_fits(self.to_table(), self.implied_metadata))
+        replace_file(Path(filename), tables.dump_fits(self.to_table(), self.implied_metadata))
 
     @classmethod
     def read_text(cls, filename: str | os.PathLike[str]) -> Self:
@@ -286,7 +285,7 @@ class Calib(ABC):
             If it ends otherwise, holds another kind of calibration, or one that is incomplete.
         """
         path = Path(filename)
-        kind = _text_format(path)
+        kind = text_format(path)
         return cls._parse(path.read_bytes(), kind, path)
 
     @classmethod
@@ -306,7 +305,7 @@ class Calib(ABC):
             If it holds another kind of calibration, or one that is incomplete; file and fault are named.
         """
         path = Path(filename)
-        return cls._parse(content, _text_format(path) if path.suffix.lower() in TEXT_ENDINGS else "fits", path)
+        return cls._parse(content, text_format(path) if path.suffix.lower() in TEXT_ENDINGS else "fits", path)
 
     @classmethod
     def _parse(cls, content: bytes, kind: str, path: Path) -> Self:
@@ -345,16 +344,16 @@ class Calib(ABC):
         if format not in {"auto", "ecsv", "yaml"}:
             msg = f"format must be 'auto', 'ecsv' or 'yaml', got {format!r}"
             raise ValueError(msg)
-        if format != "auto" and not (path.suffix and _ending_fits(path, format)):
+        if format != "auto" and not (path.suffix and ending_fits(path, format)):
             path = path.with_suffix(f".{format}")
-        if _text_format(path) == "yaml":
-            _replace_file(path, tagged_yaml.dump_mapping(self.to_dict()).encode())
+        if text_format(path) == "yaml":
+            replace_file(path, tagged_yaml.dump_mapping(self.to_dict()).encode())
             return str(path)
         table, *others = self.to_table()
         if others:
             msg = f"{path}: ECSV holds one table and cannot hold inter-chip coefficients; write FITS or YAML"
             raise ValueError(msg)
-        _replace_file(path, tables.dump_ecsv(table).encode())
+        replace_file(path, tables.dump_ecsv(table).encode())
         return str(path)
 
     @classmethod
@@ -362,64 +361,3 @@ class Calib(ABC):
         if cls is not Calib:
             return cls
         return Calib.determine_calib_class(metadata)  # type: ignore[return-value]  # a subclass of Calib is one
-
-
-def _text_format(path: Path) -> Literal["ecsv", "yaml"]:
-    ending = path.suffix.lower()
-    if ending == ".ecsv":
-        return "ecsv"
-    if ending in YAML_ENDINGS:
-        return "yaml"
-    msg = f"{path}: the name must end in .ecsv, .yaml or .yml"
-    raise ValueError(msg)
-
-
-def _ending_fits(path: Path, kind: str) -> bool:
-    return path.suffix.lower() in (YAML_ENDINGS if kind == "yaml" else (".ecsv",))
-
-
-def _plain(value: Any) -> Any:
-    """Return what every format can hold: no None, no numpy scalars, lists for tuples and arrays, no blanks at ends."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value.rstrip()  # a FITS header keeps no trailing blanks
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _scalar(value: Any, key: str) -> Any:
-    if isinstance(value, list | dict | tuple):
-        msg = f"metadata {key} must be a text or a number, got {value!r}"
-        raise ValueError(msg)  # noqa: TRY004 - the content is wrong, not the caller
-    return value
-
-
-def _replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that readers, and a machine that loses its power, have the old or the new one, whole."""
-    hidden = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with hidden.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        hidden.replace(path)
-    finally:
-        hidden.unlink(missing_ok=True)
-
-
-def _same(first: Any, second: Any) -> bool:
-    """Compare attributes and metadata: NaN equal to NaN, in arrays, lists and dicts too."""
-    if isinstance(first, dict) and isinstance(second, dict):
-        return first.keys() == second.keys() and all(_same(first[key], second[key]) for key in first)
-    if isinstance(first, list) and isinstance(second, list):
-        return len(first) == len(second) and all(map(_same, first, second))
-    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
-        floats = first.dtype.kind == "f" and second.dtype.kind == "f"
-        return bool(np.array_equal(first, second, equal_nan=floats))
-    return bool(first == second) or (_is_nan(first) and _is_nan(second))
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and np.isnan(value)

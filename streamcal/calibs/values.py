@@ -94,6 +94,47 @@ def as_array(values: ArrayLike, name: str, dtype: type) -> NDArray[Any]:
     return array
 
 
+def as_scalar(value: Any, key: str) -> Any:
+    """Return a text or a number as it is.
+
+    Raises
+    ------
+    ValueError
+        If it is a list or a mapping.
+    """
+    if isinstance(value, list | dict | tuple):
+        msg = f"metadata {key} must be a text or a number, got {value!r}"
+        raise ValueError(msg)  # noqa: TRY004 - the content is wrong, not the caller
+    return value
+
+
+def as_plain(value: Any) -> Any:
+    """Return what every format can hold: no None, no numpy scalars, lists for tuples and arrays, no blanks at ends."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value.rstrip()  # a FITS header keeps no trailing blanks
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def are_same(first: Any, second: Any) -> bool:
+    """Compare attributes and metadata: NaN equal to NaN, in arrays, lists and dicts too."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(are_same(first[key], second[key]) for key in first)
+    if isinstance(first, list) and isinstance(second, list):
+        return len(first) == len(second) and all(map(are_same, first, second))
+    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
+        floats = first.dtype.kind == "f" and second.dtype.kind == "f"
+        return bool(np.array_equal(first, second, equal_nan=floats))
+    return bool(first == second) or (_is_nan(first) and _is_nan(second))
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and np.isnan(value)
+
+
 def _shorten(value: Any, length: int = 60) -> str:
     text = repr(value)
     return text if len(text) <= length else f"{text[:length]}..."

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from streamcal.calibs.calib import YAML_ENDINGS
 from streamcal.calibs.crosstalk import CrosstalkCalib
 from streamcal.calibs.estimate import EstimateOptions, estimate_crosstalk
+from streamcal.calibs.files import TEXT_ENDINGS
 from streamcal.cli.measure import EXIT_DONE, blame, complain, inspect_path, look_beside
 from streamcal.cli.tables import make_table, print_table
 from streamcal.config import load_config, parse_config
@@ -27,7 +27,7 @@ from streamcal.records import Exposure, ExposureInfo
 from streamcal.stages.numbers import number_for
 
 STAGE = "crosstalk"
-ENDINGS = (".fits", ".ecsv", *YAML_ENDINGS)
+ENDINGS = (".fits", *TEXT_ENDINGS)
 LINEAR_UNIT, QUADRATIC_UNIT = 1e-6, 1e-12
 
 ConfiguredGains = float | dict[str, float] | None

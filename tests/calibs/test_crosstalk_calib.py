@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,8 +11,25 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from streamcal.calibs import CrosstalkCalib
+from streamcal.calibs import Calib, CrosstalkCalib
 from streamcal.flags import MaskBit
+
+NAMES = """
+has_crosstalk n_amp crosstalk_shape coeffs coeff_err coeff_num coeff_valid coeffs_sqr coeff_err_sqr amp_gain_ratios
+fit_gains crosstalk_ratios_units inter_chip required_attributes log get_metadata set_metadata from_detector from_dict
+to_dict from_table to_table read_fits write_fits read_text write_text calib_info_from_dict determine_calib_class
+validate update_metadata update_metadata_from_exposures extract_amp calculate_background subtract_crosstalk apply
+"""
+
+
+@pytest.mark.parametrize("name", NAMES.split())
+def test_every_promised_name_is_there_and_explained(name):
+    """Attributes in the docstrings of the classes, methods in their own."""
+    assert hasattr(CrosstalkCalib(n_amp=1), name)
+    member = getattr(CrosstalkCalib, name, None)
+    explained = member.__doc__ if callable(member) else f"{CrosstalkCalib.__doc__} {Calib.__doc__}"
+    assert callable(member) or re.search(rf"\b{name}\b[^\n]* : ", explained)
+    assert explained
 
 
 def test_detector_gives_size_identity_and_gains(detector):

@@ -83,6 +83,8 @@ def test_wildcards_and_lower_case(tmp_path, find):
     put(tmp_path, "lsstCam/r22_s11/19700101T000000.ecsv", "lsstCam/r22_s11/20240101.txt", "lsstCam/r22_s11/.x.ecsv")
     put(tmp_path, "lsstCam/r22_s11/20230101.ecsv/inside")
     assert find("lsstCam/{detector}") == "lsstCam/r22_s11/19700101T000000.ecsv"
+    put(tmp_path, "cam/R22_S11.fits")
+    assert find("{instrument}/{detector}.fits") == "cam/R22_S11.fits"
     assert find("*/{detector}/19*.ecsv") == "lsstCam/r22_s11/19700101T000000.ecsv"
 
 
