@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import warnings
+import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,18 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
 # What astropy's parsers have been seen to raise over files with a few bytes changed.
-STUMBLES = (ArithmeticError, AttributeError, LookupError, NameError, OSError, TypeError, ValueError)
+STUMBLES = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    NameError,
+    OSError,
+    TypeError,
+    ValueError,
+    EOFError,
+    zlib.error,
+)
+GZIP = b"\x1f\x8b"
 
 
 def load_fits(content: bytes) -> list[Table]:
@@ -24,7 +37,7 @@ def load_fits(content: bytes) -> list[Table]:
     Parameters
     ----------
     content : bytes
-        The file.
+        The file, which gzip may have compressed.
 
     Returns
     -------
@@ -41,7 +54,10 @@ def load_fits(content: bytes) -> list[Table]:
     from astropy.io import fits
     from astropy.table import Table
 
-    with _no_damage("FITS"), fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=False) as hdus:
+    with (
+        _no_damage("FITS"),
+        fits.open(io.BytesIO(_uncompress(content)), memmap=False, lazy_load_hdus=False) as hdus,
+    ):
         tables = [Table.read(hdu, mask_invalid=False) for hdu in hdus if isinstance(hdu, fits.BinTableHDU)]
         empty = len(hdus) == 1 and not hdus[0].header["NAXIS"]
     if not tables:
@@ -51,6 +67,10 @@ def load_fits(content: bytes) -> list[Table]:
         undefined = [key for key, value in table.meta.items() if isinstance(value, fits.card.Undefined)]
         table.meta.update(dict.fromkeys(undefined, ""))
     return tables
+
+
+def _uncompress(content: bytes) -> bytes:
+    return gzip.decompress(content) if content.startswith(GZIP) else content
 
 
 @contextmanager

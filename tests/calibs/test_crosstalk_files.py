@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import numpy as np
 import pytest
 import yaml
@@ -252,6 +254,17 @@ def test_cut_file_is_an_error(tmp_path, size):
     (tmp_path / "x.fits").write_bytes(content[:size])
     with pytest.raises(ValueError, match=r"x.fits: "):
         CrosstalkCalib.read_fits(tmp_path / "x.fits")
+
+
+def test_compressed_file_is_read(tmp_path):
+    """As some archives deliver it; one that is cut is refused."""
+    make_calib().write_fits(tmp_path / "x.fits")
+    packed = gzip.compress((tmp_path / "x.fits").read_bytes())
+    (tmp_path / "x.fits.gz").write_bytes(packed)
+    assert CrosstalkCalib.read_fits(tmp_path / "x.fits.gz") == make_calib()
+    for damaged in (packed[:-40], packed[:20] + b"zz" + packed[22:]):
+        with pytest.raises(ValueError, match=r"x\.fits\.gz: cannot be read as FITS: "):
+            CrosstalkCalib.from_bytes(damaged, "x.fits.gz")
 
 
 def test_missing_file_is_an_oserror(tmp_path):
