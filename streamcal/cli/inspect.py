@@ -123,7 +123,7 @@ def _look_into(path: Path) -> InputFile:
         raise ExposureError(exc.strerror or str(exc)) from exc
     structure = inspect_structure(str(path), stat, limits)
     with open_hdus(str(path), stat, limits) as file:
-        headers = tuple(file.headers())
+        headers = file.headers
     return InputFile(path=str(path.absolute()), stat=stat, structure=structure, headers=headers)
 
 

@@ -4,19 +4,75 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BufferedReader
+from dataclasses import dataclass
+from io import BufferedReader, BytesIO
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamcal.errors import ExposureError, StreamcalError
-from streamcal.instruments.values import plain_header
+from streamcal.instruments.values import Header, plain_header
 from streamcal.records import FileStat
 from streamcal.source.whole import HduExtent, Limits, open_fits, walk
+
+MOST_INDICES = 8  # files; those of a pair, their calibration frames, and a pair more
+
+IndexKey = tuple[str, FileStat, Limits]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileIndex:
+    """What a file holds.
+
+    Attributes
+    ----------
+    headers : tuple of mapping
+        Plain headers of all HDUs in order; those of tile-compressed images speak of the image.
+    extents : tuple of HduExtent
+        Where the HDUs lie.
+    """
+
+    headers: tuple[Header, ...]
+    extents: tuple[HduExtent, ...]
+
+
+class IndexCache:
+    """Indices of the files that were read last: all detectors of a file need its headers, which take long to parse.
+
+    Parameters
+    ----------
+    most : int
+        Files that are remembered.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._indices: OrderedDict[IndexKey, FileIndex] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: IndexKey) -> FileIndex | None:
+        """Return the index of a file if it is remembered; a file that has changed is another one."""
+        with self._lock:
+            if key in self._indices:
+                self._indices.move_to_end(key)
+            return self._indices.get(key)
+
+    def put(self, key: IndexKey, index: FileIndex) -> None:
+        """Remember an index, and forget the one that was not asked for the longest time if there are too many."""
+        with self._lock:
+            self._indices[key] = index
+            self._indices.move_to_end(key)
+            if len(self._indices) > self._most:
+                self._indices.popitem(last=False)
+
+
+_CACHE = IndexCache(MOST_INDICES)
 
 
 class FitsFile:
@@ -24,25 +80,22 @@ class FitsFile:
 
     Parameters
     ----------
-    hdus : astropy.io.fits.HDUList
-        Opened without memory map: a file that is truncated under a map ends the process.
     file : binary file
-        The same, plain FITS.
-    extents : sequence of HduExtent
-        What the walk of its structure has found.
+        Plain FITS.
+    index : FileIndex
+        What it holds.
     """
 
-    def __init__(self, hdus: Any, file: BinaryIO, extents: Sequence[HduExtent]) -> None:
-        self._hdus = hdus
+    def __init__(self, file: BinaryIO, index: FileIndex) -> None:
         self._file = file
-        self._extents = extents
+        self._index = index
 
-    def headers(self) -> list[dict[str, Any]]:
-        """Return the plain headers of all HDUs in order; those of tile-compressed images speak of the image."""
-        with _worded("its headers cannot be read"):
-            return [plain_header(_read_cards(hdu.header)) for hdu in self._hdus]
+    @property
+    def headers(self) -> tuple[Header, ...]:
+        """Plain headers of all HDUs in order; those of tile-compressed images speak of the image."""
+        return self._index.headers
 
-    def pixels(self, index: int) -> NDArray[Any]:
+    def pixels(self, number: int) -> NDArray[Any]:
         """Return the pixels of an HDU in native byte order, with BZERO and BSCALE applied, axes of length one left out.
 
         Returns
@@ -50,12 +103,11 @@ class FitsFile:
         (rows, columns) ndarray
             Unsigned integers where BZERO means them, else as stored, else floats.
         """
-        with _worded(f"the pixels of HDU {index} cannot be read"):
-            if (stored := stored_type(self._extents[index])) and "BLANK" not in self._hdus[index].header:
-                return read_stored(self._file, self._extents[index], stored)
-            data = np.asarray(self._hdus[index].data)
-            data = data.reshape(data.shape[-2:]) if math.prod(data.shape[:-2]) == 1 else data
-            return data.astype(data.dtype.newbyteorder("="), copy=False)
+        extent = self._index.extents[number]
+        with _worded(f"the pixels of HDU {number} cannot be read"):
+            if (stored := stored_type(extent)) and "BLANK" not in self.headers[number]:
+                return read_stored(self._file, extent, stored)
+            return read_scaled(self._file, extent)
 
 
 def stored_type(extent: HduExtent) -> np.dtype[Any] | None:
@@ -111,6 +163,47 @@ def read_stored(file: BinaryIO, extent: HduExtent, dtype: np.dtype[Any]) -> NDAr
     return pixels
 
 
+def read_scaled(file: BinaryIO, extent: HduExtent) -> NDArray[Any]:
+    """Have astropy read an image that is compressed or scaled, alone: it would parse all headers before it as well.
+
+    Parameters
+    ----------
+    file : binary file
+        Plain FITS.
+    extent : HduExtent
+        Where its HDU lies in the file.
+
+    Returns
+    -------
+    (rows, columns) ndarray
+        Native byte order, axes of length one left out.
+    """
+    from astropy.io import fits
+
+    file.seek(extent.header_offset)
+    length = extent.next_offset - extent.header_offset
+    content = file.read(length).ljust(length, b"\0")  # the last padding may be missing
+    before = fits.PrimaryHDU().header.tostring().encode() if extent.index else b""
+    with fits.open(BytesIO(before + content), memmap=False) as hdus:
+        data = np.asarray(hdus[1 if before else 0].data)
+    data = data.reshape(data.shape[-2:]) if math.prod(data.shape[:-2]) == 1 else data
+    return data.astype(data.dtype.newbyteorder("="), copy=False)
+
+
+def _read_index(file: BinaryIO, limits: Limits) -> FileIndex:
+    from astropy.io import fits
+
+    extents = walk(file, limits)
+    file.seek(0)
+    with _worded("its headers cannot be read"):
+        hdus = fits.open(file, memmap=False)
+        try:
+            headers = tuple(plain_header(_read_cards(hdu.header)) for hdu in hdus)
+        finally:
+            hdus.close(output_verify="ignore", closed=False)
+    return FileIndex(headers=headers, extents=extents)
+
+
 def _read_cards(header: Any) -> list[tuple[str, Any]]:
     return [(card.keyword, _read_card(card)) for card in header.cards]
 
@@ -138,24 +231,19 @@ def open_hdus(path: str, stat: FileStat, limits: Limits) -> Iterator[FitsFile]:
     NotWhole, FileChanged, ExposureError
         As `streamcal.source.whole.open_fits`; also when astropy stumbles.
     """
-    from astropy.io import fits
-
-    with open_fits(path, stat, limits) as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd cards are the camera's habit; what matters was checked by the walk
-        extents = walk(file, limits)
-        file.seek(0)
-        with _worded("it cannot be opened"):
-            hdus = fits.open(file, memmap=False)
-        try:
-            yield FitsFile(hdus, file, extents)
-        finally:
-            hdus.close(output_verify="ignore")
+    key = path, stat, limits
+    with open_fits(path, stat, limits) as file:
+        index = _CACHE.get(key) or _read_index(file, limits)
+        yield FitsFile(file, index)
+    _CACHE.put(key, index)  # only now: the file was the admitted one to the end
 
 
 @contextmanager
 def _worded(what: str) -> Iterator[None]:
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd cards are the camera's habit; what matters was checked by the walk
+            yield
     except StreamcalError:
         raise
     except Exception as exc:  # on malformed files astropy raises whatever it meets: AttributeError, TypeError, ...

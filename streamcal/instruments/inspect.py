@@ -39,7 +39,7 @@ def inspect_file(job: bytes) -> bytes:
     path, stat, limits = values["path"], FileStat(**values["stat"]), Limits(**values["limits"])
     structure = inspect_structure(path, stat, limits)
     with open_hdus(path, stat, limits) as file:
-        headers = file.headers()
+        headers = file.headers
     exposures = identify(
         Instrument.from_dict(values["instrument"]),
         headers,

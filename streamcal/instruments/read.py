@@ -49,7 +49,7 @@ def read_exposure(info: ExposureInfo, instrument: Instrument, limits: Limits) ->
         If it cannot be read, or its geometry is not the instrument's.
     """
     with open_hdus(info.path, info.stat, limits) as file:
-        headers = file.headers()
+        headers = file.headers
         detector = _find_detector(split_detectors(instrument, headers, info.path), info.detector)
         places = place_amplifiers(instrument, headers, detector)
         raw = _read_raw(file, headers, places)

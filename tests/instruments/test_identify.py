@@ -185,7 +185,7 @@ def test_header_that_astropy_cannot_read(shipped, inspect, simulated_file, monke
         return args[0].no_such_thing
 
     monkeypatch.setattr(fits, "open", stumble)
-    with pytest.raises(ExposureError, match=r"it cannot be opened: AttributeError: .*no_such_thing"):
+    with pytest.raises(ExposureError, match=r"its headers cannot be read: AttributeError: .*no_such_thing"):
         inspect(path, shipped("simulated"))
 
 

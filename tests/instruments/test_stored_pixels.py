@@ -82,14 +82,14 @@ def test_pixels_and_headers_may_be_read_in_any_order(tmp_path):
     with open_hdus(*opened) as file:
         for index in (4, 1, 3, 2):
             np.testing.assert_array_equal(file.pixels(index), images[index - 1])
-        assert len(file.headers()) == 5
+        assert len(file.headers) == 5
 
 
 def test_a_file_cut_while_it_is_open_is_an_error(tmp_path):
     """Never pixels that are not there: the file is refused, in words."""
     opened = write(tmp_path / "a.fits", fits.ImageHDU(any_pixels("u2", (900, 50))))
     with pytest.raises(ExposureError), open_hdus(*opened) as file:  # noqa: PT012 - the file changes in between
-        file.headers()
+        assert len(file.headers) == 2
         with Path(opened[0]).open("r+b") as other:
             other.truncate(4000)
         file.pixels(1)
