@@ -19,10 +19,12 @@ from streamcal.cli.tables import print_table
 from streamcal.errors import ConfigError, ExposureError, NotWhole, StreamcalError
 from streamcal.instruments import Instrument, instrument_names, load_instrument, read_exposure
 from streamcal.instruments.catalog import Tables
+from streamcal.instruments.detectors import Detector, split_detectors
 from streamcal.instruments.draft import draft_instrument
 from streamcal.instruments.fits import open_hdus
 from streamcal.instruments.identify import identify, with_names
-from streamcal.instruments.layout import Detector, find_first, place_amplifiers, split_detectors
+from streamcal.instruments.layout import place_amplifiers
+from streamcal.instruments.lookups import find_first
 from streamcal.instruments.model import Lookup, Lookups
 from streamcal.instruments.sections import OrientedSection, format_section
 from streamcal.instruments.values import Header
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
 EXIT_DONE, EXIT_REJECTED = 0, 3
 MAD_TO_SIGMA = 1.482602  # of a normal distribution
-IDENTITY = ("exposure_id", "exposure_time", "flux", "start", "detector", "filter", "run")
+IDENTITY = ("exposure_id", "exposure_time", "flux", "start", "end", "detector", "filter", "run")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from streamcal.instruments.layout import is_image
+from streamcal.instruments.detectors import is_image
 from streamcal.instruments.values import Header, as_text, expand_section
 
 FLAT = ("IMAGETYP", "IMGTYPE", "IMTYPE", "OBSTYPE", "DATA-TYP", "ESO DPR TYPE", "KOAIMTYP", "EXPTYPE", "FRAME")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from streamcal.errors import ConfigError, ExposureError
-from streamcal.instruments.layout import find_first, place_amplifiers, split_detectors
-from streamcal.instruments.model import SECONDS, IdentifyTable, Instrument, Lookup, Lookups, Rule
+from streamcal.instruments.detectors import split_detectors
+from streamcal.instruments.layout import place_amplifiers
+from streamcal.instruments.lookups import find_first, matches
+from streamcal.instruments.model import SECONDS, IdentifyTable, Instrument, Lookup, Lookups
 from streamcal.instruments.times import start_times
 from streamcal.instruments.values import FILE_FACTS, Header, as_number, as_text, get_value, normal_key, template_keys
 from streamcal.records import ExposureInfo, FileStat
@@ -113,10 +114,17 @@ def _or_empty(value: Any) -> Any:
 def find_numbers(table: IdentifyTable, facts: Header) -> dict[str, Any]:
     """Return exposure time (s), flux, and start (MJD, TAI and UTC) as `ExposureInfo` names them; NaN where unknown."""
     exposure_time = as_number(find_first(table.exposure_time, facts)) * SECONDS[table.exposure_time_unit]
-    scale = as_text(facts.get(normal_key(table.start_scale_key), table.start_scale)).lower()
-    tai, utc = start_times(find_first(table.start, facts), scale)
+    tai, utc = _find_start(table, facts, exposure_time)
     flux = as_number(find_first(table.flux, facts))
     return {"exposure_time": exposure_time, "flux": flux, "mjd_start": tai, "mjd_start_utc": utc}
+
+
+def _find_start(table: IdentifyTable, facts: Header, exposure_time: float) -> tuple[float, float]:
+    scale = as_text(facts.get(normal_key(table.start_scale_key), table.start_scale)).lower()
+    end = find_first(table.end, facts)
+    if end is None:
+        return start_times(find_first(table.start, facts), scale)
+    return start_times(end, scale, before=exposure_time)
 
 
 def _exposure_id(table: IdentifyTable, facts: Header, *, required: bool) -> str:
@@ -134,18 +142,13 @@ def _name_keys(lookups: Lookups) -> str:
 def why_not_flat(table: IdentifyTable, facts: Header) -> str:
     """Return why an exposure is not a flat, in words that quote its header; empty if it is one."""
     for rule in table.not_flat:
-        if _matches(rule, facts):
+        if matches(rule, facts):
             return f"not a flat: {_quote(rule.key, facts)}"
-    if any(_matches(rule, facts) for rule in table.flat):
+    if any(matches(rule, facts) for rule in table.flat):
         return ""
     keys = list(dict.fromkeys(rule.key for rule in table.flat))
     said = [_quote(key, facts) for key in keys if get_value(key, facts) is not None]
     return f"not a flat: {', '.join(said)}" if said else f"not a flat: the header has none of {', '.join(keys)}"
-
-
-def _matches(rule: Rule, facts: Header) -> bool:
-    value = get_value(rule.key, facts)
-    return value is not None and re.search(rule.pattern, as_text(value), re.IGNORECASE) is not None
 
 
 def _quote(key: str, facts: Header) -> str:

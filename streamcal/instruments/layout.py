@@ -1,40 +1,32 @@
-"""Which HDUs are a detector, and where its amplifiers lie in them: the geometry table applied to headers."""
+"""Where the amplifiers of a detector lie in its images: the geometry table applied to headers."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
-from streamcal.errors import ExposureError, NotWhole
-from streamcal.instruments.model import (
-    CHANNEL,
-    AmplifierTable,
-    GeometryTable,
-    IdentifyTable,
-    Instrument,
-    Lookup,
-    Lookups,
+from streamcal.errors import ExposureError
+from streamcal.instruments.detectors import Detector
+from streamcal.instruments.lookups import find_first, look_up
+from streamcal.instruments.model import CHANNEL, AmplifierTable, GeometryTable, Instrument, Lookup
+from streamcal.instruments.sections import (
+    ANY_SHAPE,
+    Frame,
+    OrientedSection,
+    format_section,
+    is_section,
+    parse_section,
 )
-from streamcal.instruments.sections import OrientedSection, format_section, is_section, parse_section
-from streamcal.instruments.values import Header, as_number, as_text, expand, expand_section, file_facts, get_value
+from streamcal.instruments.values import Header, as_number, as_text, expand, file_facts, read_section
 from streamcal.records import ReadoutCorner, Section
 
-_ANY_SHAPE = (10**9, 10**9)  # a section that only tells an orientation may be in other coordinates than the array's
 _BESIDE = ("serial", "prescan")  # overscans that belong to the rows of the data
 
-Texts = str | tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Detector:
-    """One detector of a file."""
-
-    name: str
-    hdus: tuple[int, ...]  # numbers of its image HDUs
-    facts: Header  # what headers and file name say of it; its own first HDU counts before the primary and all others
+Texts = str | Lookup | tuple[str | Lookup, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,99 +43,6 @@ class Place:
     gain: float = math.nan  # e-/ADU
 
 
-def find_first(lookups: Lookups, facts: Header) -> Any:
-    """Return the value of the first key that is present and, if it has a pattern, matches; else None."""
-    for lookup in lookups:
-        value = _look_up(lookup, facts)
-        if value not in (None, ""):
-            return value
-    return None
-
-
-def _look_up(lookup: str | Lookup, facts: Header) -> Any:
-    if isinstance(lookup, str):
-        return get_value(lookup, facts)
-    value = get_value(lookup.key, facts)
-    match = None if value is None else re.search(lookup.pattern, as_text(value), re.IGNORECASE)
-    if match is None or lookup.value is None:
-        return match and match[1 if match.re.groups else 0]
-    return match.expand(lookup.value)
-
-
-def split_detectors(instrument: Instrument, headers: Sequence[Header], path: str) -> list[Detector]:
-    """Tell the detectors in a file apart.
-
-    Parameters
-    ----------
-    instrument : Instrument
-        Its table.
-    headers : sequence of mapping
-        Plain headers of all HDUs in order.
-    path : str
-        As ``os.fsdecode`` gives it.
-
-    Returns
-    -------
-    list of Detector
-        In the order in which the file has them.
-
-    Raises
-    ------
-    NotWhole
-        If there are fewer image HDUs than the instrument writes.
-    ExposureError
-        If there are more, or none.
-    """
-    images = _select_images(instrument.geometry, headers)
-    others = [header for index, header in enumerate(headers) if index not in images]
-    hdus: dict[str, list[int]] = {}
-    for index in images:
-        facts = {**file_facts(path), **headers[0], **headers[index]}
-        hdus.setdefault(_name_detector(instrument.identify, facts), []).append(index)
-    return [
-        Detector(name=name, hdus=tuple(numbers), facts=_merge(path, headers, numbers, others))
-        for name, numbers in hdus.items()
-    ]
-
-
-def _name_detector(table: IdentifyTable, facts: Header) -> str:
-    value = find_first(table.detector, facts)
-    return table.detector_name if value is None else table.detector_names.get(as_text(value), as_text(value))
-
-
-def _merge(path: str, headers: Sequence[Header], own: list[int], others: list[Header]) -> dict[str, Any]:
-    merged: dict[str, Any] = {}
-    for header in (*reversed(others), *(headers[index] for index in reversed(own)), headers[0], headers[own[0]]):
-        merged |= header
-    return merged | file_facts(path)
-
-
-def _select_images(geometry: GeometryTable, headers: Sequence[Header]) -> list[int]:
-    pattern = re.compile(geometry.hdus, re.IGNORECASE)
-    images = [
-        index
-        for index, header in enumerate(headers)
-        if is_image(header) and pattern.search(as_text(header.get("EXTNAME", "")))
-    ]
-    if geometry.images is not None and len(images) < geometry.images:
-        msg = f"has {len(images)} of {geometry.images} image HDUs"
-        raise NotWhole(msg)
-    if geometry.images is not None and len(images) > geometry.images:
-        msg = f"has {len(images)} image HDUs, the instrument writes {geometry.images}"
-        raise ExposureError(msg)
-    if not images:
-        msg = "has no image HDU"
-        raise ExposureError(msg)
-    return images
-
-
-def is_image(header: Header) -> bool:
-    """Tell whether a header is that of an image with pixels: two axes, further ones of length one at most."""
-    lengths = [header.get(f"NAXIS{axis}", 0) for axis in range(1, header.get("NAXIS", 0) + 1)]
-    plane = len(lengths) >= 2 and min(lengths) > 0 and all(length == 1 for length in lengths[2:])
-    return plane and header.get("XTENSION", "IMAGE") == "IMAGE"
-
-
 def place_amplifiers(instrument: Instrument, headers: Sequence[Header], detector: Detector) -> dict[str, Place]:
     """Find where the amplifiers of a detector lie.
 
@@ -154,7 +53,7 @@ def place_amplifiers(instrument: Instrument, headers: Sequence[Header], detector
     headers : sequence of mapping
         Plain headers of all HDUs in order.
     detector : Detector
-        One of `split_detectors`.
+        One of `streamcal.instruments.detectors.split_detectors`.
 
     Returns
     -------
@@ -170,16 +69,17 @@ def place_amplifiers(instrument: Instrument, headers: Sequence[Header], detector
     places: dict[str, Place] = {}
     for index in detector.hdus:
         facts = {**headers[0], **headers[index], **file_facts(detector.facts["@PATH"]), "@HDU": index}
-        shape = _image_shape(instrument.geometry, headers[index], index)
+        frame = _make_frame(instrument.geometry, facts, index)
         for table in _tables(instrument, facts, index):
             if table.name in places:
                 msg = f"detector {detector.name!r} has two amplifiers named {table.name!r}"
                 raise ExposureError(msg)
             try:
-                places[table.name] = _place(table, instrument.geometry, facts, shape)
+                places[table.name] = _place(table, instrument.geometry, facts, frame)
             except ExposureError as exc:
                 msg = f"HDU {index}, amplifier {table.name!r}: {exc}"
                 raise ExposureError(msg) from None
+    _check_apart(places.values())
     missing = {table.name for table in instrument.amplifiers} - set(places)
     if missing or not places:
         msg = f"detector {detector.name!r} lacks amplifier {', '.join(map(repr, sorted(missing)))}"
@@ -187,12 +87,38 @@ def place_amplifiers(instrument: Instrument, headers: Sequence[Header], detector
     return places
 
 
-def _image_shape(geometry: GeometryTable, header: Header, index: int) -> tuple[int, int]:
-    shape = header["NAXIS2"], header["NAXIS1"]
-    if geometry.shape not in (None, shape):
-        msg = f"HDU {index} has shape {shape} (rows, columns), the instrument's geometry is for {geometry.shape}"
+def _check_apart(places: Iterable[Place]) -> None:
+    for first, second in combinations(places, 2):
+        if first.hdu == second.hdu and _overlap(first.data, second.data):
+            texts = [format_section(OrientedSection(section=place.data)) for place in (first, second)]
+            msg = f"HDU {first.hdu}, amplifiers {first.name!r} {texts[0]} and {second.name!r} {texts[1]} overlap"
+            raise ExposureError(msg)
+
+
+def _overlap(first: Section, second: Section) -> bool:
+    return first.x0 < second.x1 and second.x0 < first.x1 and first.y0 < second.y1 and second.y0 < first.y1
+
+
+def _make_frame(geometry: GeometryTable, facts: Header, index: int) -> Frame:
+    shape, binning = (facts["NAXIS2"], facts["NAXIS1"]), _find_binning(geometry, facts)
+    expected = geometry.shape and tuple(n // step for n, step in zip(geometry.shape, binning, strict=True))
+    if expected not in (None, shape):
+        msg = f"HDU {index} has shape {shape} (rows, columns), the instrument's geometry is for {expected}"
         raise ExposureError(msg)
-    return shape
+    return Frame(shape=shape, binning=binning, from_output=geometry.origin == "output")
+
+
+def _find_binning(geometry: GeometryTable, facts: Header) -> tuple[int, int]:
+    """Return how many rows and columns of the detector make one of the image."""
+    value = find_first(geometry.binning, facts)
+    if value is None:
+        return 1, 1
+    numbers = re.fullmatch(r"\s*([1-9]\d?)(?:\s*[ ,xX]\s*([1-9]\d?))?\s*", as_text(value))
+    if numbers is None:
+        msg = f"binning must be such as '2 2', '2,2' or 2, got {value!r}"
+        raise ExposureError(msg)
+    columns = int(numbers[1])
+    return int(numbers[2] or columns), columns
 
 
 def _tables(instrument: Instrument, facts: Header, index: int) -> Iterator[AmplifierTable]:
@@ -202,9 +128,9 @@ def _tables(instrument: Instrument, facts: Header, index: int) -> Iterator[Ampli
         yield from (table for table in instrument.amplifiers if table.extension in here)
         return
     tables = [_channel_table(instrument.geometry, channel, facts) for channel in instrument.geometry.channels]
-    present = [table for table in tables if any(expand_section(text, facts) for text in _texts(table.data))]
+    present = [table for table in tables if any(_read_section(text, facts) for text in _texts(table.data))]
     if not present:
-        tried = ", ".join(text for table in tables for text in _texts(table.data))
+        tried = ", ".join(_name_texts(table.data) for table in tables)
         msg = f"HDU {index} has no data section: none of {tried}"
         raise ExposureError(msg)
     yield from present
@@ -214,9 +140,12 @@ def _channel_table(geometry: GeometryTable, channel: str, facts: Header) -> Ampl
     def fill(text: Any) -> Any:
         if isinstance(text, tuple):
             return tuple(fill(item) for item in text)
+        if isinstance(text, Lookup):
+            return text.model_copy(update={"key": fill(text.key)})
         return text.replace(CHANNEL, channel) if isinstance(text, str) else text
 
-    names = (expand(text, facts) for text in _texts(fill(geometry.name)))
+    templates = geometry.name if isinstance(geometry.name, tuple) else (geometry.name,)
+    names = (expand(fill(template), facts) for template in templates)
     overscan = {"serial": "{BIASSEC#}"} if geometry.overscan is None else geometry.overscan
     return AmplifierTable(
         name=next((name for name in names if name), channel or "0"),
@@ -229,20 +158,21 @@ def _channel_table(geometry: GeometryTable, channel: str, facts: Header) -> Ampl
     )
 
 
-def _place(table: AmplifierTable, geometry: GeometryTable, facts: Header, shape: tuple[int, int]) -> Place:
+def _place(table: AmplifierTable, geometry: GeometryTable, facts: Header, frame: Frame) -> Place:
     def setting(key: str) -> Any:
         own = getattr(table, key)
         return getattr(geometry, key) if own is None else own
 
-    data = _find_section(setting("data"), facts, shape)
+    corner = _find_corner(setting("readout_corner"), facts)
+    data = _find_section(setting("data"), facts, frame, corner or ReadoutCorner.LL)
     if data is None:
-        msg = f"none of {', '.join(_texts(setting('data')))} gives a data section"
+        msg = f"none of {_name_texts(setting('data'))} gives a data section"
         raise ExposureError(msg)
-    corner = _find_corner(setting("readout_corner"), facts, data.corner)
-    named = {name: _find_section(texts, facts, shape) for name, texts in (setting("overscan") or {}).items()}
+    corner = corner or data.corner
+    named = {name: _find_section(texts, facts, frame, corner) for name, texts in (setting("overscan") or {}).items()}
     overscan = {name: oriented.section for name, oriented in named.items() if oriented}
     if geometry.outside:
-        overscan = _outside(data.section, shape, corner) | overscan
+        overscan = _outside(data.section, frame.shape, corner) | overscan
     return Place(
         name=table.name,
         hdu=facts["@HDU"],
@@ -255,24 +185,30 @@ def _place(table: AmplifierTable, geometry: GeometryTable, facts: Header, shape:
     )
 
 
-def _find_section(texts: Texts, facts: Header, shape: tuple[int, int]) -> OrientedSection | None:
-    expanded = (expand_section(text, facts) for text in _texts(texts))
+def _find_section(texts: Texts, facts: Header, frame: Frame, corner: ReadoutCorner) -> OrientedSection | None:
+    """Return the first section whose keys are present, as it lies in the array; None where nothing is left of it."""
+    expanded = (_read_section(text, facts) for text in _texts(texts))
     text = next((text for text in expanded if text is not None), None)
-    return None if text is None else parse_section(text, shape)
+    return None if text is None else frame.place(text, corner)
 
 
-def _find_corner(texts: Texts | None, facts: Header, default: ReadoutCorner) -> ReadoutCorner:
+def _read_section(text: str | Lookup, facts: Header) -> str | None:
+    value = look_up(text, facts) if isinstance(text, Lookup) else expand(text, facts)
+    return None if value is None else read_section(value)
+
+
+def _find_corner(texts: Texts | None, facts: Header) -> ReadoutCorner | None:
     for text in _texts(texts):
-        value = expand(text, facts)
+        value = look_up(text, facts) if isinstance(text, Lookup) else expand(text, facts)
         if value is None:
             continue
         if is_section(value):
-            return parse_section(value, _ANY_SHAPE).corner
+            return parse_section(value, ANY_SHAPE).corner
         if value.upper() not in ReadoutCorner.__members__:
             msg = f"readout corner must be one of {', '.join(ReadoutCorner)} or a section, got {value!r}"
             raise ExposureError(msg)
         return ReadoutCorner(value.upper())
-    return default
+    return None
 
 
 def _outside(data: Section, shape: tuple[int, int], corner: ReadoutCorner) -> dict[str, Section]:
@@ -289,7 +225,7 @@ def _outside(data: Section, shape: tuple[int, int], corner: ReadoutCorner) -> di
 
 def _fit_overscan(name: str, section: Section, data: Section) -> Section:
     """Cut what lies beside the data to the data's rows, where it covers them."""
-    if section.x0 < data.x1 and data.x0 < section.x1 and section.y0 < data.y1 and data.y0 < section.y1:
+    if _overlap(section, data):
         texts = [format_section(OrientedSection(section=rectangle)) for rectangle in (section, data)]
         msg = f"{name} section {texts[0]} overlaps the data section {texts[1]}"
         raise ExposureError(msg)
@@ -302,5 +238,9 @@ def _level(value: float | str | None, facts: Header) -> float:
     return as_number(expand(value, facts) if isinstance(value, str) else value)
 
 
-def _texts(texts: Texts | None) -> tuple[str, ...]:
-    return (texts,) if isinstance(texts, str) else texts or ()
+def _texts(texts: Texts | None) -> tuple[str | Lookup, ...]:
+    return texts if isinstance(texts, tuple) else () if texts is None else (texts,)
+
+
+def _name_texts(texts: Texts | None) -> str:
+    return ", ".join(text.key if isinstance(text, Lookup) else text for text in _texts(texts))

@@ -81,6 +81,8 @@ class Lookup(Table):
 
 
 Lookups = tuple[Key | Lookup, ...]
+Sections = SectionText | Lookup | tuple[SectionText | Lookup, ...]
+Corners = CornerText | Lookup | tuple[CornerText | Lookup, ...]
 
 
 class IdentifyTable(Table):
@@ -93,7 +95,10 @@ class IdentifyTable(Table):
     exposure_time_unit: Literal["s", "ms", "us", "min"] = Field("s", description="Unit of the exposure time.")
     flux: Lookups = Field((), description="Light level that the header claims, for pairing by FLUX.")
     start: Lookups = Field(("MJD-OBS", "DATE-OBS"), description="Start of the exposure: MJD (a number) or ISO date.")
-    start_scale: Literal["utc", "tai"] = Field("utc", description="Time scale of the start.")
+    end: Lookups = Field(
+        (), description="End of the exposure: where it is present, it less the exposure time is the start."
+    )
+    start_scale: Literal["utc", "tai"] = Field("utc", description="Time scale of start and end.")
     start_scale_key: str = Field("", description="Key that names the time scale where it is present, such as TIMESYS.")
     detector: Lookups = Field((), description="Name of the detector; several in one file are told apart by it.")
     detector_names: dict[str, str] = Field({}, description="Names of detectors, by what their key says.")
@@ -105,13 +110,11 @@ class IdentifyTable(Table):
 class LayoutTable(Table):
     """Where an amplifier lies in its array; texts in braces are replaced by header values."""
 
-    data: SectionText | tuple[SectionText, ...] | None = Field(
-        None, description="Section of the light; of a list the first whose keys are present."
-    )
-    overscan: dict[str, SectionText | tuple[SectionText, ...]] | None = Field(
+    data: Sections | None = Field(None, description="Section of the light; of a list the first whose keys are present.")
+    overscan: dict[str, Sections] | None = Field(
         None, description="Sections by name (serial, prescan, parallel, ...); those whose keys are absent are left out."
     )
-    readout_corner: CornerText | tuple[CornerText, ...] | None = Field(
+    readout_corner: Corners | None = Field(
         None,
         description="LL, LR, UL, UR, or a section whose reversed ranges tell; default: the ranges of the data section.",
     )
@@ -126,12 +129,27 @@ class LayoutTable(Table):
     )
 
 
+class ImageCount(Rule):
+    """Another number of image HDUs, of files in whose header a value matches a pattern."""
+
+    images: int = Field(ge=1, description="Number of image HDUs in such a file.")
+
+
 class GeometryTable(LayoutTable):
     """Where the amplifiers lie; what stands here holds for each of them that does not say otherwise."""
 
     images: int | None = Field(None, ge=1, description="Number of image HDUs in each file; fewer: it is not whole yet.")
+    other_images: tuple[ImageCount, ...] = Field((), description="Files with another number of them; the first counts.")
     hdus: Pattern = Field("", description="Regular expression for the EXTNAME of the image HDUs that count.")
     shape: tuple[int, int] | None = Field(None, description="Rows and columns that each image must have.")
+    origin: Literal["array", "output"] = Field(
+        "array",
+        description="Where sections count from: the first pixel of the array, or the corner of it that is read first.",
+    )
+    binning: Lookups = Field(
+        (),
+        description="Binning, such as 2 2 or 2,2 (columns, rows); where present, shape and sections are unbinned ones.",
+    )
     name: TemplateText | tuple[TemplateText, ...] = Field(
         ("{EXTNAME}", "{@hdu}"), description="Name of an amplifier where no [[amplifiers]] are listed."
     )

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcal.errors import ExposureError, NotWhole
+from streamcal.instruments.detectors import Detector, split_detectors
 from streamcal.instruments.fits import FitsFile, open_hdus
 from streamcal.instruments.identify import find_numbers
-from streamcal.instruments.layout import Detector, Place, place_amplifiers, split_detectors
+from streamcal.instruments.layout import Place, place_amplifiers
 from streamcal.instruments.model import Instrument
 from streamcal.instruments.values import Header, file_facts
 from streamcal.records import Amplifier, Exposure, ExposureInfo, FileStat

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streamcal.errors import ExposureError
 from streamcal.records import ReadoutCorner, Section
 
 _RANGE = r"\s*(-?\*|[0-9]{1,9}(?:\s*:\s*[0-9]{1,9})?)\s*"
+ANY_SHAPE = (10**9, 10**9)  # for sections in other coordinates than the array's
 _SECTION = re.compile(rf"\s*\[{_RANGE},{_RANGE}\]\s*")
 
 
@@ -24,6 +25,66 @@ class OrientedSection:
     def corner(self) -> ReadoutCorner:
         """Corner at which the ranges begin: lower left unless flipped."""
         return ReadoutCorner(("U" if self.flip_y else "L") + ("R" if self.flip_x else "L"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Frame:
+    """What the sections of an image refer to.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Rows and columns of the stored array.
+    binning : tuple of int
+        How many rows and columns in a section are one of the array.
+    from_output : bool
+        Whether sections count from the corner of the array that is read first, not from its first pixel.
+    """
+
+    shape: tuple[int, int]
+    binning: tuple[int, int] = (1, 1)
+    from_output: bool = False
+
+    def place(self, text: str, corner: ReadoutCorner) -> OrientedSection | None:
+        """Return where a section lies in the array; None where binning leaves no whole pixel of it.
+
+        Parameters
+        ----------
+        text : str
+            The section.
+        corner : ReadoutCorner
+            The corner that sections may count from.
+
+        Raises
+        ------
+        ExposureError
+            If this is no section, or it does not lie inside the array.
+        """
+        # the camera has dropped what was too little for one more binned pixel
+        n_rows, n_columns = ((n + 1) * step - 1 for n, step in zip(self.shape, self.binning, strict=True))
+        oriented = parse_section(text, (n_rows, n_columns))
+        section = _bin(oriented.section, self.binning)
+        if self.from_output:
+            section = _mirror(section, self.shape, corner)
+        return replace(oriented, section=section) if min(section.shape) > 0 else None
+
+
+def _bin(section: Section, binning: tuple[int, int]) -> Section:
+    """Return the binned pixels that lie in a section wholly."""
+    rows, columns = binning
+    return Section(
+        x0=-(-section.x0 // columns), x1=section.x1 // columns, y0=-(-section.y0 // rows), y1=section.y1 // rows
+    )
+
+
+def _mirror(section: Section, shape: tuple[int, int], corner: ReadoutCorner) -> Section:
+    """Return the section that lies, seen from a corner of the array, as this one does from the lower left."""
+    n_rows, n_columns = shape
+    if corner.endswith("R"):
+        section = replace(section, x0=n_columns - section.x1, x1=n_columns - section.x0)
+    if corner.startswith("U"):
+        section = replace(section, y0=n_rows - section.y1, y1=n_rows - section.y0)
+    return section
 
 
 def is_section(text: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 NO_TIME = (math.nan, math.nan)
 
 
-def start_times(value: Any, scale: str) -> tuple[float, float]:
+def start_times(value: Any, scale: str, before: float = 0.0) -> tuple[float, float]:
     """Return the start of an exposure in both time scales.
 
     Parameters
@@ -18,6 +18,8 @@ def start_times(value: Any, scale: str) -> tuple[float, float]:
         A modified Julian date, as number or text, or an ISO 8601 date with its time of day.
     scale : str
         Time scale of the value: ``utc`` or ``tai``.
+    before : float
+        How long before the value the exposure began (s).
 
     Returns
     -------
@@ -33,11 +35,11 @@ def start_times(value: Any, scale: str) -> tuple[float, float]:
         from astropy.utils import iers
 
         with iers.conf.set_temp("auto_download", False):
-            return _convert(value, scale)
+            return _convert(value, scale, before)
 
 
-def _convert(value: Any, scale: str) -> tuple[float, float]:
-    from astropy.time import Time
+def _convert(value: Any, scale: str, before: float) -> tuple[float, float]:
+    from astropy.time import Time, TimeDelta
 
     try:
         mjd = float(value)
@@ -48,7 +50,7 @@ def _convert(value: Any, scale: str) -> tuple[float, float]:
     else:
         form, start = "mjd", mjd
     try:
-        time = Time(start, format=form, scale=scale)
+        time = Time(start, format=form, scale=scale).tai - TimeDelta(before, format="sec", scale="tai")
         return float(time.tai.mjd), float(time.utc.mjd)
     except ValueError:
         return NO_TIME

@@ -154,7 +154,12 @@ def expand_section(template: str, facts: Header) -> str | None:
         ``N/A``, ``[0:0,0:0]``, or a sum that leaves nothing (``[7:6+0,1:10]``).
     """
     text = expand(template, facts)
-    if text is None or "".join(text.split()).upper() in _NO_SECTION:
+    return None if text is None else read_section(text)
+
+
+def read_section(text: str) -> str | None:
+    """Return an image section with its sums carried out; None for what `expand_section` takes for no section."""
+    if "".join(text.split()).upper() in _NO_SECTION:
         return None
     section = _SUM.sub(lambda match: str(_add(match[0])), text)
     # "[2:1,...]" is two columns, flipped, when a header says so; when widths are added up it is none

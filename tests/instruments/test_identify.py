@@ -112,6 +112,15 @@ def test_scale_from_the_header(make_instrument) -> None:
     assert look(make_instrument(), header).mjd_start_utc == pytest.approx(60000.0)
 
 
+def test_start_from_the_end(make_instrument) -> None:
+    """Of cameras that write when an exposure ended: it less the exposure time, whatever stands as start."""
+    instrument = make_instrument(identify={"end": ["MJD-END"]})
+    header = {"MJD-OBS": 50000.0, "EXPTIME": 21.6}
+    assert look(instrument, header).mjd_start_utc == pytest.approx(50000.0)
+    assert look(instrument, header | {"MJD-END": 60000.0}).mjd_start_utc == pytest.approx(60000.0 - 0.00025, abs=1e-9)
+    assert math.isnan(look(instrument, {"MJD-END": 60000.0}).mjd_start)
+
+
 def test_group_and_auxiliary(make_instrument) -> None:
     """Groups are text, missing keys leave a gap; auxiliary values keep their type."""
     instrument = make_instrument(identify={"run": ["RUNNUM"], "filter": ["FILT1", "FILT2"]})

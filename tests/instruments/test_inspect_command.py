@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 from streamcal.cli.main import app
 from streamcal.errors import ConfigError
 from streamcal.instruments import Instrument
+from streamcal.instruments.detectors import split_detectors
 from streamcal.instruments.draft import draft_instrument
-from streamcal.instruments.layout import place_amplifiers, split_detectors
+from streamcal.instruments.layout import place_amplifiers
 from streamcal.records import ReadoutCorner, Section
 
 

@@ -5,7 +5,9 @@ import math
 import pytest
 
 from streamcal.errors import ExposureError, NotWhole
-from streamcal.instruments.layout import find_first, place_amplifiers, split_detectors
+from streamcal.instruments.detectors import split_detectors
+from streamcal.instruments.layout import place_amplifiers
+from streamcal.instruments.lookups import find_first
 from streamcal.instruments.model import Lookup
 from streamcal.records import ReadoutCorner, Section
 
@@ -227,3 +229,53 @@ def test_two_amplifiers_of_one_name(make_instrument) -> None:
     """Rows could not be told apart."""
     with pytest.raises(ExposureError, match="two amplifiers named 'A'"):
         place(make_instrument(), [PRIMARY] + [image(EXTNAME="A", DATASEC="[1:2,1:2]")] * 2)
+
+
+@pytest.mark.parametrize(
+    ("value", "bounds"), [("2 2", (25, 537, 0, 260)), ("2,1", (25, 537, 0, 520)), (4, (13, 268, 0, 130))]
+)
+def test_binned_image_of_an_explicit_table(shipped, value, bounds) -> None:
+    """ESIS, read with fewer pixels: columns first; one table serves every binning."""
+    columns, rows = {"2 2": (1076, 520), "2,1": (1076, 1040), 4: (538, 260)}[value]
+    instrument = shipped({"base": "esis", "geometry": {"binning": ["CCDSUM"]}})
+    section = place(instrument, [{"SIMPLE": True, **image(columns, rows, CCDSUM=value)}])["00"].data
+    assert (section.x0, section.x1, section.y0, section.y1) == bounds
+
+
+def test_overscan_that_binning_leaves_nothing_of(shipped) -> None:
+    """Two columns of overscan are half a column of four."""
+    instrument = shipped({"base": "esis", "geometry": {"binning": ["CCDSUM"]}})
+    places = place(instrument, [{"SIMPLE": True, **image(538, 260, CCDSUM="4 4")}])
+    assert list(places["11"].overscan) == ["prescan"]
+
+
+def test_unknown_binning_is_an_error(make_instrument) -> None:
+    """It is not taken for one."""
+    instrument = make_instrument(geometry={"binning": ["CCDSUM"]})
+    with pytest.raises(ExposureError, match="binning must be such as '2 2', '2,2' or 2, got 'fine'"):
+        place(instrument, [image(CCDSUM="fine", DATASEC="[1:10,1:10]")])
+
+
+def test_section_from_a_pattern(make_instrument) -> None:
+    """A lookup in the place of a section takes columns from one key and rows from another."""
+    pattern = {"key": "{BIASSEC} {DATASEC}", "pattern": r"\[(.+),.+ .+,(.+)\]", "value": r"[\1,\2]"}
+    instrument = make_instrument(geometry={"overscan": {"serial": pattern}})
+    header = image(20, 10, DATASEC="[3:18,3:8]", BIASSEC="[19:20,1:2]")
+    assert place(instrument, [header])["0"].overscan["serial"] == Section(x0=18, x1=20, y0=2, y1=8)
+
+
+def test_other_numbers_of_images(make_instrument) -> None:
+    """What the header says decides how many images there must be; the first rule that matches counts."""
+    other = [{"key": "MODE", "pattern": "half", "images": 2}, {"key": "MODE", "pattern": ".", "images": 1}]
+    instrument = make_instrument(geometry={"images": 4, "other_images": other})
+    for mode, number in ((None, 4), ("half", 2), ("third", 1)):
+        with pytest.raises(NotWhole, match=f"has 0 of {number} image HDUs"):
+            split_detectors(instrument, [PRIMARY | ({"MODE": mode} if mode else {})], "a.fits")
+
+
+def test_amplifiers_that_share_pixels_are_an_error(make_instrument) -> None:
+    """One of the two sections is wrong."""
+    instrument = make_instrument(geometry={"channels": ["A", "B"], "name": "#"})
+    header = image(20, 10, DATASECA="[1:10,1:10]", DATASECB="[10:20,1:10]")
+    with pytest.raises(ExposureError, match=r"HDU 0, amplifiers 'A' \[1:10,1:10\] and 'B' \[10:20,1:10\] overlap"):
+        place(instrument, [header])

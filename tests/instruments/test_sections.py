@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamcal.errors import ExposureError
-from streamcal.instruments.sections import OrientedSection, format_section, is_section, parse_section
+from streamcal.instruments.sections import Frame, OrientedSection, format_section, is_section, parse_section
 from streamcal.records import ReadoutCorner, Section
 
 SHAPE = (2048, 576)
@@ -79,3 +79,39 @@ def test_inside_or_error(x: tuple[int, int], y: tuple[int, int], shape: tuple[in
     else:
         section = parse_section(text, shape).section
         assert section.cut(array).shape == section.shape == (abs(y[1] - y[0]) + 1, abs(x[1] - x[0]) + 1)
+
+
+def placed(text, corner=ReadoutCorner.LL, **frame):
+    """Place a section in an array of 10 rows and 20 columns; return its columns and rows."""
+    oriented = Frame(shape=(10, 20), **frame).place(text, corner)
+    section = oriented and oriented.section
+    return section and (section.x0, section.x1, section.y0, section.y1)
+
+
+@pytest.mark.parametrize(
+    ("corner", "bounds"),
+    [("LL", (2, 5, 1, 4)), ("LR", (15, 18, 1, 4)), ("UL", (2, 5, 6, 9)), ("UR", (15, 18, 6, 9))],
+)
+def test_sections_that_count_from_the_output(corner, bounds) -> None:
+    """Columns 3 to 5 and rows 2 to 4, seen from each corner."""
+    assert placed("[3:5,2:4]", ReadoutCorner(corner), from_output=True) == bounds
+
+
+@pytest.mark.parametrize(
+    ("text", "bounds"),
+    [
+        ("[1:40,1:30]", (0, 20, 0, 10)),  # all of it
+        ("[2:7,1:3]", (1, 3, 0, 1)),  # columns 2 and 7 are but halves of a binned one
+        ("[1:41,1:32]", (0, 20, 0, 10)),  # the camera leaves out what does not fill a binned pixel
+        ("[4:4,1:30]", None),
+    ],
+)
+def test_sections_of_unbinned_pixels(text, bounds) -> None:
+    """With two columns and three rows in one, what lies wholly in the section counts."""
+    assert placed(text, binning=(3, 2)) == bounds
+
+
+def test_binned_section_outside_the_array() -> None:
+    """It would need a binned column more."""
+    with pytest.raises(ExposureError, match="outside the array"):
+        placed("[1:42,1:30]", binning=(3, 2))

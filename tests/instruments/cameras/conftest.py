@@ -10,8 +10,9 @@ import yaml
 from astropy.io import fits
 
 from streamcal.chain import StageContext, build_chain, stage_log
+from streamcal.instruments.detectors import split_detectors
 from streamcal.instruments.identify import identify
-from streamcal.instruments.layout import place_amplifiers, split_detectors
+from streamcal.instruments.layout import place_amplifiers
 from streamcal.instruments.read import read_exposure
 from streamcal.instruments.values import plain_header
 from streamcal.plugins import load_plugins

@@ -132,11 +132,32 @@ def test_real_headers(header, shipped, identities, name) -> None:
 
 
 def test_ts8_starts_are_utc(header, shipped, identities) -> None:
-    """The test stand kept UTC; raft and slot name the detector."""
-    name = "ts8-TS_C_20220711_000174_R22_S00.yaml"
-    (info,) = identities(shipped("ts8"), [header(name), *SEGMENT_HEADERS])
+    """The test stand kept UTC and wrote when the exposure of 210 s ended; raft and slot name the detector."""
+    real = header("ts8-TS_C_20220711_000174_R22_S00.yaml")
+    (info,) = identities(shipped("ts8"), [real, *SEGMENT_HEADERS])
     assert (info.exposure_id, info.detector) == ("202207111714459", "RTM-004_S00")
+    assert info.mjd_start_utc == pytest.approx(59771.71858790517 - 210 / 86400, abs=1e-9)
+    (info,) = identities(shipped("ts8"), [real | {"DATE-TRG": "2022-07-11T17:18:16.123"}, *SEGMENT_HEADERS])
     assert info.mjd_start_utc == pytest.approx(59771.71858790517, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("day", "number", "exposure_id"),
+    [
+        (20230524, 905, "202305242259591"),
+        (20230524, 906, "3023052400906"),
+        (20230524, 1000, "3023052401000"),
+        (20230531, 1, "3023053100001"),
+        (20231004, 42, "3023100400042"),
+        (20231005, 42, "2023100500042"),
+        (20240229, 42, "2024022900042"),
+    ],
+)
+def test_numbers_of_ts8(shipped, identities, day, number, exposure_id) -> None:
+    """The digits of the date, until its numbers became those of the camera."""
+    primary = {"IMGTYPE": "BIAS", "OBSID": f"TS_C_{day}_{number:06d}", "DATE-OBS": "2023-05-24T22:59:59.123"}
+    (info,) = identities(shipped("ts8"), [primary, *SEGMENT_HEADERS])
+    assert info.exposure_id == exposure_id
 
 
 @pytest.mark.parametrize(
@@ -161,14 +182,31 @@ def test_controllers(shipped, identities, controller, day, exposure_id) -> None:
     assert info.exposure_id == exposure_id
 
 
-def test_wavefront_sensors_need_a_word(shipped, identities) -> None:
-    """Eight segments are half a science detector, or a whole wavefront sensor if the table says so."""
-    primary = {"IMGTYPE": "BIAS", "RAFTBAY": "R00", "CCDSLOT": "SW0"}
-    with pytest.raises(NotWhole, match="has 8 of 16 image HDUs"):
-        identities(shipped("lsstcam"), [primary, *SEGMENT_HEADERS[:8]])
-    wavefront = shipped({"base": "lsstcam", "geometry": {"images": 8}})
-    (info,) = identities(wavefront, [primary, *SEGMENT_HEADERS[:8]])
-    assert info.detector == "R00_SW0"
+@pytest.mark.parametrize(("slot", "count"), [("SW0", 8), ("SW1", 8), ("SG0", 16), ("S11", 16)])
+def test_corner_rafts(shipped, identities, slot, count) -> None:
+    """Wavefront sensors have eight segments, guiders are science detectors; with fewer a file is not whole."""
+    primary = {"IMGTYPE": "BIAS", "RAFTBAY": "R00", "CCDSLOT": slot}
+    (info,) = identities(shipped("lsstcam"), [primary, *SEGMENT_HEADERS[:count]])
+    assert info.detector == f"R00_{slot}"
+    with pytest.raises(NotWhole, match=f"has {count - 1} of {count} image HDUs"):
+        identities(shipped("lsstcam"), [primary, *SEGMENT_HEADERS[: count - 1]])
+
+
+def test_full_size_wavefront_sensor(made, measure, inspect, shipped, reference, tmp_path, quietly) -> None:
+    """Half of an ITL file, as a wavefront sensor writes it: eight segments are measured."""
+    rng, instrument, infos = np.random.default_rng(12), shipped("lsstcam"), []
+    amplifiers = segments(made, ITL)[:8]
+    for number in range(2):
+        images = made.simulate(rng, dict.fromkeys(SEGMENTS[:8], (2048, 576)), amplifiers)
+        path = tmp_path / f"{number}.fits"
+        write_like(reference / "lsst_raw" / FLAT_ITL, path, images, number, compressed=False)
+        with fits.open(path, "update") as hdus:
+            hdus[0].header.update(CCDSLOT="SW0", RAFTBAY="R00")
+            for name in SEGMENTS[8:]:
+                del hdus[name]
+        infos += inspect(path, instrument)
+    assert {info.detector for info in infos} == {"R00_SW0"}
+    made.assert_measured(*measure(*infos, instrument, 8), amplifiers)
 
 
 def test_outside_is_overscan(inspect, shipped, reference, limits) -> None:

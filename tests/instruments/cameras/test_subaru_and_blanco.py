@@ -144,6 +144,25 @@ def test_numbers_of_hsc(header, shipped, identities, exposure_id, number) -> Non
     assert int(info.exposure_id) == number == ObservationInfo(real, pedantic=False).exposure_id
 
 
+@pytest.mark.parametrize("frame", ["HSCA00123412", "HSCA00123500", "HSCA00000100", "HSCA00009903"])
+def test_numbers_of_early_hsc(header, shipped, identities, frame) -> None:
+    """Where the exposure has the number 0, that of the frame tells, to the next even one below."""
+    real = header("fitsheader-hsc.yaml") | {"EXP-ID": "HSCA00000000", "FRAMEID": frame}
+    (info,) = identities(shipped("hsc"), [real])
+    assert int(info.exposure_id) == ObservationInfo(real, pedantic=False).exposure_id
+
+
+@pytest.mark.parametrize("mjd", [56317.9, 56318.0, 56331.9, 56332.0])
+@pytest.mark.parametrize("number", [106, 107, 108, 112, 113, 114, 115])
+def test_misnumbered_focus_detectors(header, shipped, identities, mjd, number) -> None:
+    """In the second commissioning run they have the names of the right numbers, as in the translator."""
+    real = header("fitsheader-hsc.yaml") | {"MJD": mjd, "DET-ID": number}
+    (info,) = identities(shipped("hsc"), [real])
+    right = HscTranslator(real).to_detector_num()
+    known = HscTranslator._DETECTOR_NUM_TO_UNIQUE_NAME
+    assert info.detector == (known[right] if right < len(known) else str(right))
+
+
 @pytest.mark.slow
 def test_whole_decam_file(header, made, inspect, shipped, tmp_path, limits, quietly) -> None:
     """Seventy compressed images of full size in one file, in any order: 62 detectors, and the one asked for is read."""
