@@ -15,7 +15,7 @@ from streamcal.instruments.sections import is_section, parse_section
 from streamcal.measure import OVERSCAN_MODELS, Overscan, fit_overscan
 from streamcal.measure.overscan import check_overscan_model
 from streamcal.measure.sums import subtract_rows
-from streamcal.records import Amplifier, ReadoutCorner
+from streamcal.records import Amplifier, ReadoutCorner, Section
 
 CONSTANT_MODELS = ("MEDIAN", "MEAN")
 PLACES = ("serial", "prescan", "none")
@@ -86,6 +86,7 @@ def _cut_overscan(amplifier: Amplifier, place: str, model: str) -> NDArray[Any]:
         if place not in amplifier.overscan:
             msg = f"amplifier {amplifier.name!r} has no overscan {place!r}, known: {', '.join(amplifier.overscan)}"
             raise StageError(msg)
+        _check_rows(amplifier, place, amplifier.sections.get(place), model)
         return amplifier.overscan[place]
     if amplifier.raw is None:
         msg = f"overscan {place}: the stored array of amplifier {amplifier.name!r} is not there any more"
@@ -96,11 +97,18 @@ def _cut_overscan(amplifier: Amplifier, place: str, model: str) -> NDArray[Any]:
     except ExposureError as exc:
         msg = f"overscan of amplifier {amplifier.name!r}: {exc}"
         raise StageError(msg) from exc
-    data = amplifier.sections["data"]
-    if model not in CONSTANT_MODELS and (section.y0, section.y1) != (data.y0, data.y1):
+    _check_rows(amplifier, place, section, model)
+    return section.cut(amplifier.raw)
+
+
+def _check_rows(amplifier: Amplifier, place: str, section: Section | None, model: str) -> None:
+    """Refuse a model that follows the rows of an overscan which are not those of the image, if places are known."""
+    data = amplifier.sections.get("data")
+    if section is None or data is None or model in CONSTANT_MODELS:
+        return
+    if (section.y0, section.y1) != (data.y0, data.y1):
         msg = f"overscan {place} does not have the rows of amplifier {amplifier.name!r}; {model} needs them, MEDIAN not"
         raise StageError(msg)
-    return section.cut(amplifier.raw)
 
 
 def fit_level(pixels: NDArray[Any], amplifier: str, settings: OverscanSettings) -> Overscan:

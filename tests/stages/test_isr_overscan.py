@@ -1,5 +1,7 @@
 """The overscan part of the stage isr: every model, place and orientation; gains unbiased through it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -74,6 +76,14 @@ def test_a_section_of_other_rows_serves_only_a_constant_model(isr, made):
     assert reduced.data.mean() == 90
     with pytest.raises(StageError, match=r"\[3:5,2:3\] does not have the rows of amplifier 'A'; MEAN_PER_ROW needs"):
         isr(made.exposure(amplifiers[1]), overscan="[3:5,2:3]", model="MEAN_PER_ROW")
+
+
+def test_a_serial_overscan_of_other_rows_serves_only_a_constant_model(isr, made):
+    """One that begins a row lower would give each row the level of the one before."""
+    amplifier = made.amplifier(np.full((4, 2), 100), np.full((4, 3), 10))
+    amplifier.sections["serial"] = replace(amplifier.sections["data"], y0=1, y1=5)
+    with pytest.raises(StageError, match="serial does not have the rows of amplifier 'A'; MEAN_PER_ROW needs"):
+        isr(made.exposure(amplifier), model="MEAN_PER_ROW")
 
 
 def test_a_section_outside_the_array_is_an_error_naming_both(isr, made):
