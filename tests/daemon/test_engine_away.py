@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 from typer.testing import CliRunner
 
-from streamcal import results
+import streamcal
+from streamcal import __version__, results
 from streamcal.cli.main import app
 from streamcal.daemon import run_daemon
 from streamcal.faults.clusters import LocalCluster
 from streamcal.status import read_status
 
+CHANGES = [  # file, what is there, what another version has there
+    ("__init__.py", f'__version__ = "{__version__}"', '__version__ = "9.9"'),
+    ("stages/gain.py", 'unit="e-/ADU"', 'unit="electron/ADU"'),
+    ("measure/amplifier.py", 'gain_correction: str = "FULL"', 'gain_correction: str = "NONE"'),
+]
 OF_THE_RUN = ["seq", "measured_at", "timings"]
 
 
@@ -30,6 +39,35 @@ def test_cluster_that_comes_late(site, start_daemon, tmp_path):
     rows = to_texts(site.rows())
     run_daemon(site.config(output={"folder": str(tmp_path / "inline")}), once=True)
     assert rows == to_texts(results.read(tmp_path / "inline"))
+
+
+def test_workers_of_another_version(site, start_daemon, tmp_path):
+    """A worker with other sources, plugins or numbers than the daemon's gets no pair; ``status`` says what differs."""
+    site.simulate([1000.0])
+    with LocalCluster(tmp_path / "cluster") as cluster:
+        cluster.start_scheduler()
+        cluster.start_worker(environment=install_other(tmp_path / "other"))
+        daemon = start_daemon(site.write_config(engine=cluster.settings, log={"format": "json"}))
+        daemon.wait_for_event("worker refused")
+        daemon.wait_for(lambda: "refused" in CliRunner().invoke(app, ["status", str(site.output)]).stdout)
+        status = CliRunner().invoke(app, ["status", str(site.output)]).stdout
+        line = next(line for line in status.splitlines() if line.startswith("refused"))
+        assert f"streamcal is {__version__} here and 9.9 there" in line
+        assert all(f"{name} is " in line for name in ("kernels", "plugin gain", "streamcal sources"))
+        assert "done" not in read_status(site.output).pairs
+        assert daemon.stop() == 0
+
+
+def install_other(folder):
+    """Copy streamcal with another version, another stage and a kernel that rounds elsewhere; return how to use it."""
+    package = folder / "streamcal"
+    shutil.copytree(Path(streamcal.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, old, new in CHANGES:
+        path = package / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+    return {"PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
 
 
 def to_texts(rows):

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from streamcal.engine import EngineOptions
+from streamcal.engine import EngineOptions, make_engine
 from streamcal.engine.address import check_address, is_loopback
 from streamcal.engine.remote import Order, Stations, describe_difference
 from streamcal.errors import ConfigError, RetryLater, WorkerDied, WorkerDiffers
@@ -30,13 +30,16 @@ def start_ready(cluster, start_on):
     return lambda **options: start_on(cluster, 1, **options)
 
 
-def count_tasks(address):
-    """Ask a scheduler how many tasks it holds."""
+def count_most_tasks(address, is_over):
+    """Ask a scheduler again and again how many tasks it holds; return the largest number."""
     from distributed import Client
 
     async def ask():
+        most = 0
         async with Client(address, asynchronous=True, set_as_default=False) as client:
-            return await client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
+            while not is_over():
+                most = max(most, await client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)))
+        return most
 
     return asyncio.run(ask())
 
@@ -69,10 +72,9 @@ def test_crash_costs_the_job_only(shared_cluster, start_on):
 def test_scheduler_holds_no_more_than_the_queue(cluster, start_ready):
     """Of many jobs only ``queue_size`` are with the scheduler; the rest wait on this side."""
     engine = start_ready(queue_size=3)
-    futures = [engine.submit("jobs_for_tests:sleep", b"0.2") for _ in range(12)]
-    futures[0].result()
-    assert 1 <= count_tasks(cluster.address) <= 3
-    assert [future.result() for future in futures] == [b"0.2"] * 12
+    futures = [engine.submit("jobs_for_tests:sleep", b"0.05") for _ in range(40)]
+    assert count_most_tasks(cluster.address, lambda: all(future.done() for future in futures)) == 3
+    assert [future.result() for future in futures] == [b"0.05"] * 40
 
 
 def test_worker_killed(cluster, start_ready, wait_until):
@@ -120,8 +122,26 @@ def test_scheduler_killed(cluster, start_ready, wait_until, tmp_path):
     assert engine.submit("jobs_for_tests:echo", b"x").result() == b"x"
 
 
-def test_no_scheduler(start_engine):
+def test_pauses_grow(monkeypatch):
+    """A scheduler that stays away is asked less and less often, down to twice a minute."""
+    pauses = []
+
+    async def note(engine, due):
+        pauses.append(due - time.monotonic())
+        if len(pauses) == 9:
+            engine._abort()
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr("streamcal.engine.cluster.CONNECT_SECONDS", 0.01)
+    monkeypatch.setattr("streamcal.engine.dask.DaskEngine._wait_until_over", note)
+    engine = make_engine(EngineOptions(kind="dask", address=f"tcp://127.0.0.1:{find_free_port()}"))
+    engine._thread.join()
+    assert pauses == pytest.approx([0.5, 1, 2, 4, 8, 16, 30, 30, 30], abs=0.1)
+
+
+def test_no_scheduler(start_engine, monkeypatch):
     """A scheduler that is not there yet is no error of the configuration: jobs are given back."""
+    monkeypatch.setattr("streamcal.engine.cluster.CONNECT_SECONDS", 0.5)
     address = f"tcp://127.0.0.1:{find_free_port()}"
     engine = start_engine("dask", address=address)
     assert address in str(engine.submit("jobs_for_tests:echo", b"x").exception())
