@@ -11,7 +11,7 @@ import streamcal
 from streamcal import __version__, results
 from streamcal.cli.main import app
 from streamcal.daemon import run_daemon
-from streamcal.faults.clusters import LocalCluster
+from streamcal.faults.clusters import LocalCluster, kill
 from streamcal.status import read_status
 
 CHANGES = [  # file, what is there, what another version has there
@@ -23,15 +23,25 @@ OF_THE_RUN = ["seq", "measured_at", "timings"]
 
 
 def test_cluster_that_comes_late(site, start_daemon, tmp_path):
-    """Nothing is lost while the engine is away, ``status`` says since when, and then all is measured as inline."""
+    """Nothing is lost while the engine is away, ``status`` says since when, and then all is measured as inline.
+
+    The worker that comes first is of another version: it gets no pair, and ``status`` says what differs.
+    """
     site.simulate([1000.0, 2000.0])
     with LocalCluster(tmp_path / "cluster") as cluster:
         daemon = start_daemon(site.write_config(engine=cluster.settings, log={"format": "json"}))
         daemon.wait_for_event("engine away")
-        daemon.wait_for(lambda: "ENGINE" in CliRunner().invoke(app, ["status", str(site.output)]).stdout)
-        status = CliRunner().invoke(app, ["status", str(site.output)]).stdout
-        assert f"UTC: {cluster.address}: " in next(line for line in status.splitlines() if line.startswith("ENGINE"))
+        daemon.wait_for(lambda: show_status(site, "ENGINE"))
+        assert f"UTC: {cluster.address}: " in show_status(site, "ENGINE")
         cluster.start_scheduler()
+        other = cluster.start_worker(environment=install_other(tmp_path / "other"))
+        daemon.wait_for_event("worker refused")
+        daemon.wait_for(lambda: show_status(site, "refused"))
+        line = show_status(site, "refused")
+        assert f"streamcal is {__version__} here and 9.9 there" in line
+        assert all(f"{name} is " in line for name in ("kernels", "plugin gain", "streamcal sources"))
+        assert "done" not in read_status(site.output).pairs
+        kill(other)
         cluster.start_worker()
         daemon.wait_for(lambda: read_status(site.output).pairs == {"done": 2})
         assert read_status(site.output).heartbeat["engine"]["refused"] == {}
@@ -41,21 +51,10 @@ def test_cluster_that_comes_late(site, start_daemon, tmp_path):
     assert rows == to_texts(results.read(tmp_path / "inline"))
 
 
-def test_workers_of_another_version(site, start_daemon, tmp_path):
-    """A worker with other sources, plugins or numbers than the daemon's gets no pair; ``status`` says what differs."""
-    site.simulate([1000.0])
-    with LocalCluster(tmp_path / "cluster") as cluster:
-        cluster.start_scheduler()
-        cluster.start_worker(environment=install_other(tmp_path / "other"))
-        daemon = start_daemon(site.write_config(engine=cluster.settings, log={"format": "json"}))
-        daemon.wait_for_event("worker refused")
-        daemon.wait_for(lambda: "refused" in CliRunner().invoke(app, ["status", str(site.output)]).stdout)
-        status = CliRunner().invoke(app, ["status", str(site.output)]).stdout
-        line = next(line for line in status.splitlines() if line.startswith("refused"))
-        assert f"streamcal is {__version__} here and 9.9 there" in line
-        assert all(f"{name} is " in line for name in ("kernels", "plugin gain", "streamcal sources"))
-        assert "done" not in read_status(site.output).pairs
-        assert daemon.stop() == 0
+def show_status(site, word):
+    """Return the line of ``streamcal status`` that begins with a word; empty if there is none."""
+    lines = CliRunner().invoke(app, ["status", str(site.output)]).stdout.splitlines()
+    return next((line for line in lines if line.startswith(word)), "")
 
 
 def install_other(folder):
