@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
@@ -15,6 +16,7 @@ from pydantic_core import PydanticUndefined
 from streamcal.config import Config
 
 WIDTH = 100
+BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 HEADER = """\
 # A run of streamcal. Keys that are commented out show their defaults.
@@ -97,13 +99,27 @@ def write_value(value: Any) -> str:
     """
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json", exclude_none=True)
-    if isinstance(value, bool | str | PurePath):
-        return json.dumps(value if isinstance(value, bool) else str(value), ensure_ascii=False)
+    if isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, str | PurePath):
+        return _write_text(str(value))
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(str(key))} = {write_value(item)}" for key, item in value.items()) + "}"
+        items = ", ".join(f"{_write_name(str(key))} = {write_value(item)}" for key, item in value.items())
+        return f"{{ {items} }}" if items else "{}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(write_value(item) for item in value) + "]"
     msg = f"value must be one that TOML has, got {value!r}"
     raise TypeError(msg)
+
+
+def _write_text(text: str) -> str:
+    """Return a TOML string, in single quotes where that spares backslashes, of which patterns are full."""
+    if "\\" in text and "'" not in text and text.isprintable():
+        return f"'{text}'"
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON allows this one as it is
+
+
+def _write_name(key: str) -> str:
+    return key if BARE_KEY.fullmatch(key) else json.dumps(key, ensure_ascii=False)

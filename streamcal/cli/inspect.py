@@ -24,10 +24,10 @@ from streamcal.instruments.draft import draft_instrument
 from streamcal.instruments.fits import open_hdus
 from streamcal.instruments.identify import identify, with_names
 from streamcal.instruments.layout import place_amplifiers
-from streamcal.instruments.lookups import find_first
+from streamcal.instruments.lookups import find_first, matches
 from streamcal.instruments.model import Lookup, Lookups
 from streamcal.instruments.sections import OrientedSection, format_section
-from streamcal.instruments.values import Header
+from streamcal.instruments.values import Header, get_value
 from streamcal.paths import show_path
 from streamcal.plugins import load_plugins
 from streamcal.records import Exposure, ExposureInfo, FileStat, Section
@@ -162,10 +162,20 @@ def _fits(file: InputFile, instrument: Instrument) -> bool:
     try:
         infos = _identify(file, instrument)
         for detector in split_detectors(instrument, file.headers, file.path):
+            if not _knows_kind(instrument, detector):
+                return False
             place_amplifiers(instrument, file.headers, detector)
     except StreamcalError:
         return False
     return all(info.exposure_id and math.isfinite(info.exposure_time) for info in infos)
+
+
+def _knows_kind(instrument: Instrument, detector: Detector) -> bool:
+    """Tell whether a header has a key by which the instrument tells flats from others, or its name or folder does."""
+    rules = (*instrument.identify.flat, *instrument.identify.not_flat)
+    return any(get_value(rule.key, detector.facts) is not None for rule in rules if "@" not in rule.key) or any(
+        matches(rule, detector.facts) for rule in rules
+    )
 
 
 def _identify(file: InputFile, instrument: Instrument) -> list[ExposureInfo]:

@@ -198,3 +198,11 @@ def test_a_header_cannot_write_on_the_terminal(tmp_path) -> None:
     fits.PrimaryHDU(np.zeros((4, 5), np.uint16), header).writeto(tmp_path / "x.fits")
     _, text, _ = inspect_command(tmp_path / "x.fits", "--instrument", "simple")
     assert "[bold]7[/bold]" in text
+
+
+def test_instruments_that_fit(tmp_path) -> None:
+    """Those by whose keys the kind of an exposure can be told; not all that would take the whole image for light."""
+    header = fits.Header({"IMAGETYP": "Light Frame", "EXPTIME": 1.0})
+    fits.PrimaryHDU(np.zeros((4, 5), np.uint16), header).writeto(tmp_path / "x.fits")
+    _, text, _ = inspect_command(tmp_path / "x.fits")
+    assert "Instruments whose table fits this file: simple\n" in text
