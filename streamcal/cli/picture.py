@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamcal.plots.style import BLUE, GREEN, PURPLE, VERMILLION, lay_out, make_figure
+from streamcal.plots.style import BLUE, GREEN, PURPLE, VERMILLION, make_figure
 from streamcal.records import Amplifier, Exposure, ReadoutCorner, Section
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 COLOURS = {"data": BLUE, "serial": VERMILLION, "prescan": GREEN}
 MOST_PIXELS = 600  # shown along an axis: more cannot be told apart
+INCHES = 9.0  # of the arrays along the longer side of the picture
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +35,7 @@ class Outline:
 class Panel:
     """One stored array, thinned out, and the amplifiers in it."""
 
-    title: str
+    detector: str
     shape: tuple[int, int]  # of the stored array
     pixels: NDArray[Any]
     outlines: tuple[Outline, ...]
@@ -60,7 +62,7 @@ def _make_panel(detector: str, amplifiers: Sequence[Amplifier]) -> Panel:
         raise ValueError(msg)
     row_step, column_step = (-(-length // MOST_PIXELS) for length in raw.shape)
     return Panel(
-        title=f"{detector}: {', '.join(amplifier.name for amplifier in amplifiers)}",
+        detector=detector,
         shape=(raw.shape[0], raw.shape[1]),
         pixels=raw[::row_step, ::column_step].copy(),  # a view would keep the whole array
         outlines=tuple(Outline(name=a.name, corner=a.readout_corner, sections=a.sections) for a in amplifiers),
@@ -79,10 +81,23 @@ def draw_panels(panels: Sequence[Panel], path: Path) -> None:
     """
     from matplotlib.patches import Rectangle
 
-    rows, columns = lay_out(len(panels))
-    figure = make_figure(4.0 * columns, 4.0 * rows)
+    height, width = np.max([panel.shape for panel in panels], axis=0)
+    # as many columns as make the picture about square
+    columns = min(len(panels), math.ceil(math.sqrt(len(panels) * height / width)))
+    rows = math.ceil(len(panels) / columns)
+    scale = INCHES / max(columns * width, rows * height)
+    figure = make_figure(columns * width * scale + 1.5, rows * (height * scale + 0.4) + 1.5)
+    alike = len({panel.shape for panel in panels}) == 1
+    detectors = {panel.detector for panel in panels}
+    if len(detectors) == 1:
+        figure.suptitle(panels[0].detector)
     for number, panel in enumerate(panels, 1):
-        _draw_panel(figure.add_subplot(rows, columns, number), panel)
+        axes = figure.add_subplot(rows, columns, number)
+        _draw_panel(axes, panel)
+        if len(detectors) > 1:
+            axes.set_title(panel.detector)
+        if alike:
+            axes.label_outer()
     names = dict.fromkeys(name for panel in panels for outline in panel.outlines for name in outline.sections)
     handles = [Rectangle((0, 0), 1, 1, fill=False, edgecolor=COLOURS.get(name, PURPLE), label=name) for name in names]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), title="dot: output")
@@ -96,7 +111,8 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.imshow(panel.pixels, origin="lower", cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="nearest")
     for outline in panel.outlines:
         _draw_outline(axes, outline)
-    axes.set(title=panel.title, xlabel="column", ylabel="row")
+    axes.set(xlabel="column", ylabel="row")
+    axes.locator_params(nbins=4)
     axes.grid(visible=False)
 
 
@@ -111,4 +127,12 @@ def _draw_outline(axes: Axes, outline: Outline) -> None:
     x = data.x0 if outline.corner.endswith("L") else data.x1
     y = data.y0 if outline.corner.startswith("L") else data.y1
     axes.plot([x + 0.5], [y + 0.5], marker="o", color=BLUE, clip_on=False)
-    axes.annotate(outline.name, ((data.x0 + data.x1) / 2, (data.y0 + data.y1) / 2), color=BLUE, ha="center")
+    height, width = data.shape
+    axes.text(
+        *((data.x0 + data.x1) / 2, (data.y0 + data.y1) / 2, outline.name),
+        color=BLUE,
+        ha="center",
+        va="center",
+        rotation="vertical" if height > 2 * width else "horizontal",
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8},
+    )
