@@ -84,6 +84,7 @@ class Pipeline:
         self._candidates: Iterator[Candidate | None] = iter(())
         self._stopping = False
         self._paused_until = float("-inf")
+        self._chores_due = float("-inf")
         self._wall_at_zero = run.wall_clock() - run.clock()
         self.paused_because = ""
         self.rejected = 0
@@ -148,19 +149,27 @@ class Pipeline:
         return max(due, 0.0)
 
     def _watch(self) -> bool:
-        """Files, exposures, pairs, rows: one look at each."""
+        """Files, exposures, pairs, rows: one look at each; now and then also at what may wait a moment."""
         self._intake.collect()
         self._intake.take(self._run.room)
-        self._intake.reject_overdue()
         self._offer_exposures()
-        self._expire_exposures()
         self._measuring.commit()
         self._measuring.dispatch()
-        self._measuring.tick()
         self._refit()
-        self._ledger.publish()
-        self._serve_requests()
+        if self._run.clock() >= self._chores_due:
+            self._do_chores()
+            self._chores_due = self._run.clock() + LONGEST_WAIT
         return False
+
+    def _do_chores(self) -> None:
+        """Do what time asks for, and publish what became of exposures: together, a commit costs more than a row."""
+        self._intake.reject_overdue()
+        self._expire_exposures()
+        self._measuring.tick()
+        if self.refitting is not None:
+            self.refitting.tick()
+        self._publish_all()
+        self._serve_requests()
 
     def _inspect_all(self) -> bool:
         intake = self._intake
@@ -213,7 +222,6 @@ class Pipeline:
             return
         self.refitting.commit()
         self.refitting.dispatch(busy=self._measuring.in_flight > 0)
-        self.refitting.tick()
 
     def _close_all(self) -> bool:
         for exposure in self._journal.waiting_exposures():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, MutableMapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
@@ -94,7 +94,8 @@ class ExposureInfo:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON can hold."""
-        return asdict(self)
+        values = {name: getattr(self, name) for name in self.__slots__}  # dataclasses.asdict copies deeply, and slowly
+        return values | {"stat": {name: getattr(self.stat, name) for name in self.stat.__slots__}}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

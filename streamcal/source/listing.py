@@ -63,11 +63,11 @@ class Selection:
 
     def reaches(self, root: str, path: str) -> bool:
         """Tell whether a listing of ``root`` could come to ``path``, by the names of the folders between."""
-        if not Path(path).is_relative_to(root):
+        folder = path.rpartition(os.sep)[0]
+        if not f"{folder}{os.sep}".startswith(root.rstrip(os.sep) + os.sep):
             return False
-        between = Path(path).relative_to(root).parts[:-1]
-        hidden = any(folder.startswith(".") for folder in between)
-        return (self.recursive or not between) and not hidden and not self.excludes(str(Path(path).parent))
+        inside = folder[len(root.rstrip(os.sep)) :]
+        return (self.recursive or not inside) and f"{os.sep}." not in inside and not self.excludes(folder)
 
     def stat_file(self, path: str) -> FileStat | None:
         """Return what a file is now; None if it has gone or is no file that counts."""

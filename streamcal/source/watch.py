@@ -26,7 +26,7 @@ from watchdog.events import (
     FileSystemEvent,
     FileSystemEventHandler,
 )
-from watchdog.observers import Observer
+from watchdog.observers.inotify import InotifyObserver
 
 from streamcal.paths import show_path
 
@@ -49,7 +49,7 @@ class Hint(Enum):
     """What an event says of its path."""
 
     CLOSED = "closed"  # after writing, or renamed to this name: it is complete
-    CREATED = "created"  # also hard links and files moved in from outside
+    CREATED = "created"  # also hard links
     FOLDER = "folder"  # a new or renamed folder
 
 
@@ -199,7 +199,8 @@ class FolderWatch:
     def _subscribe(self) -> None:
         # Watchdog warns of itself in its reading thread, at length and harmlessly; as an error this ends the thread.
         warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
-        self._observer = Observer()
+        # of all events: without them a file renamed in from outside is told of as one that is only being made
+        self._observer = InotifyObserver(generate_full_events=True)
         try:
             self._observer.schedule(self._hints, self._folder, recursive=self._recursive, event_filter=EVENTS)
             self._observer.start()

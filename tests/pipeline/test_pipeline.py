@@ -21,7 +21,7 @@ from streamcal.jobs import Recipe
 from streamcal.journal import Journal
 from streamcal.ledger import Ledger
 from streamcal.measuring import Measuring
-from streamcal.pipeline import Pipeline
+from streamcal.pipeline import LONGEST_WAIT, Pipeline
 from streamcal.records import Candidate, ExposureInfo, FileStat
 from streamcal.run import Run
 from streamcal.sink.schema import build_batch, measurement_schema
@@ -121,6 +121,7 @@ class Bench:
     def turn(self, times: int = 4) -> None:
         """Turn the loop."""
         for _ in range(times):
+            self.clock.advance(LONGEST_WAIT / 2)  # what may wait a moment comes every other turn
             self.pipeline._turn(self.pipeline._watch)
 
     def dispositions(self) -> dict[str, str]:

@@ -238,11 +238,11 @@ def test_a_reached_watch_limit_means_frequent_listings(service, monkeypatch, cap
 def test_a_refused_watch_means_polling(service, monkeypatch):
     """Where the kernel refuses to watch the folder, listing often finds the files; later the watch is taken up."""
 
-    def refuse():
+    def refuse(**_options):
         raise OSError(24, "inotify instance limit reached")
 
     with monkeypatch.context() as patch:
-        patch.setattr(watch, "Observer", refuse)
+        patch.setattr(watch, "InotifyObserver", refuse)
         s = service(poll_seconds=0.1)
         write(s.folder / "a.fits")
         s.await_files("a.fits")

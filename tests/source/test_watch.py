@@ -85,7 +85,7 @@ def test_a_limit_of_the_kernel_means_no_events(tmp_path, monkeypatch, method):
     subscription = FolderWatch(str(tmp_path), Hints(lambda: None), recursive=True)
     identity = identify_folder(str(tmp_path))
     with monkeypatch.context() as patch:
-        patch.setattr(watch.Observer, method, refuse)
+        patch.setattr(watch.InotifyObserver, method, refuse)
         assert not subscription.ensure(identity)
         assert not subscription.ensure(identity)
     assert subscription.ensure(identity)
@@ -95,10 +95,10 @@ def test_a_limit_of_the_kernel_means_no_events(tmp_path, monkeypatch, method):
 def test_no_observer_at_all_means_no_events(tmp_path, monkeypatch):
     """Where the kernel gives no further inotify instance, no events flow."""
 
-    def refuse():
+    def refuse(**_options):
         raise OSError(24, "inotify instance limit reached")
 
-    monkeypatch.setattr(watch, "Observer", refuse)
+    monkeypatch.setattr(watch, "InotifyObserver", refuse)
     assert not FolderWatch(str(tmp_path), Hints(lambda: None), recursive=True).ensure((1, 1))
 
 
