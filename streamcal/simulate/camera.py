@@ -63,8 +63,9 @@ class BrighterFatter:
         Of the neighbours along x, along y and across the corner.
     steps : int
         Portions in which the light of an exposure comes. With one, charge is displaced once, at the end: right to order
-        :math:`\mu^2`. With several, each portion meets borders that the charge before it has moved: right to all
-        orders, but for :math:`1/(2 steps)^2` of the higher ones; b of eq. 20 is then zero. It takes so much longer.
+        :math:`\mu^2`. With several, each portion meets borders that the charge before it has moved, and b of eq. 20 is
+        zero: of the term :math:`\tfrac{2}{3} a * a \mu^3` 38 % are there with one portion, 94 % with two, 99.6 % with
+        four. It takes so much longer.
     """
 
     a10: float = 1.0e-7

@@ -13,7 +13,7 @@ from streamcal.ptc.observations import find_groups
 from streamcal.ptc.solutions import fit_rows
 from streamcal.simulate import DEFAULT_CAMERA, BrighterFatter, simulate_run
 
-KERNEL = BrighterFatter(a10=2e-7, a01=6.4e-7, a11=2.2e-7, steps=8)
+KERNEL = BrighterFatter(a10=2e-7, a01=6.4e-7, a11=2.2e-7, steps=4)
 FULL_WELL = 80_000.0
 CAMERA = replace(
     DEFAULT_CAMERA,

@@ -8,7 +8,7 @@ import pytest
 from scipy.signal import convolve2d
 
 from streamcal.records import ReadoutCorner
-from streamcal.simulate import DEFAULT_CAMERA, BrighterFatter, displace_charge, read_out, simulate_flat
+from streamcal.simulate import DEFAULT_CAMERA, BrighterFatter, collect_light, displace_charge, read_out, simulate_flat
 
 NO_KERNEL = BrighterFatter(a10=0.0, a01=0.0, a11=0.0)
 CAMERA = replace(DEFAULT_CAMERA, brighter_fatter=NO_KERNEL, lamp_drift=0.0)
@@ -122,6 +122,26 @@ def test_covariances_follow_the_kernel():
     assert np.all(np.abs(measured - expected) < 4 * errors)
     # the leading order alone must be visible for this test to mean anything
     assert np.all(np.abs(mu**2 * a) > 8 * errors)
+
+
+class EvenLight:
+    """Photons that come as regularly as they can."""
+
+    @staticmethod
+    def poisson(portion):
+        """Return the mean."""
+        return portion
+
+
+@pytest.mark.parametrize(("steps", "error"), [(1, 0.03), (4, 1e-3), (8, 3e-4)])
+def test_displacement_in_portions_is_that_of_light_that_flows(steps, error):
+    """Of a ripple r of column by column is left, as dr/dmu = 1 - 4 a10 r: (exp(x) - 1) / x, x = -4 a10 mu."""
+    kernel, mu, ripple = BrighterFatter(a10=1e-6, a01=0.0, a11=0.0, steps=steps), 1e5, 1.0
+    light = np.tile(mu + ripple * (-1.0) ** np.arange(200), (2, 1))
+    left = (collect_light(light, kernel, EvenLight())[0, 100] - mu) / ripple
+    x = -4 * kernel.a10 * mu
+    assert abs(left / (np.expm1(x) / x) - 1) < error
+    assert abs(left / (np.expm1(x) / x) - 1) > error / 10  # or the limits mean nothing
 
 
 def test_charge_crosses_from_amplifier_to_amplifier():
