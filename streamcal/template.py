@@ -116,10 +116,12 @@ def write_value(value: Any) -> str:
 
 def _write_text(text: str) -> str:
     """Return a TOML string, in single quotes where that spares backslashes, of which patterns are full."""
-    if "\\" in text and "'" not in text and text.isprintable():
-        return f"'{text}'"
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON allows this one as it is
+    return f"'{text}'" if "\\" in text and "'" not in text and text.isprintable() else _quote(text)
 
 
 def _write_name(key: str) -> str:
-    return key if BARE_KEY.fullmatch(key) else json.dumps(key, ensure_ascii=False)
+    return key if BARE_KEY.fullmatch(key) else _quote(key)
+
+
+def _quote(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # which JSON allows as it is, TOML not

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
-import threading
 import warnings
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import BufferedReader, BytesIO
 from typing import Any, BinaryIO, cast
 
@@ -17,60 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcal.errors import ExposureError, StreamcalError
+from streamcal.instruments.index import FileIndex, IndexCache
 from streamcal.instruments.values import Header, plain_header
 from streamcal.records import FileStat
 from streamcal.source.whole import HduExtent, Limits, open_fits, walk
 
 MOST_INDICES = 8  # files; those of a pair, their calibration frames, and a pair more
-
-IndexKey = tuple[str, FileStat, Limits]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FileIndex:
-    """What a file holds.
-
-    Attributes
-    ----------
-    headers : tuple of mapping
-        Plain headers of all HDUs in order; those of tile-compressed images speak of the image.
-    extents : tuple of HduExtent
-        Where the HDUs lie.
-    """
-
-    headers: tuple[Header, ...]
-    extents: tuple[HduExtent, ...]
-
-
-class IndexCache:
-    """Indices of the files that were read last: all detectors of a file need its headers, which take long to parse.
-
-    Parameters
-    ----------
-    most : int
-        Files that are remembered.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._indices: OrderedDict[IndexKey, FileIndex] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: IndexKey) -> FileIndex | None:
-        """Return the index of a file if it is remembered; a file that has changed is another one."""
-        with self._lock:
-            if key in self._indices:
-                self._indices.move_to_end(key)
-            return self._indices.get(key)
-
-    def put(self, key: IndexKey, index: FileIndex) -> None:
-        """Remember an index, and forget the one that was not asked for the longest time if there are too many."""
-        with self._lock:
-            self._indices[key] = index
-            self._indices.move_to_end(key)
-            if len(self._indices) > self._most:
-                self._indices.popitem(last=False)
-
 
 _CACHE = IndexCache(MOST_INDICES)
 
@@ -103,8 +52,8 @@ class FitsFile:
         (rows, columns) ndarray
             Unsigned integers where BZERO means them, else as stored, else floats.
         """
-        extent = self._index.extents[number]
         with _worded(f"the pixels of HDU {number} cannot be read"):
+            extent = self._index.extents[number]
             if (stored := stored_type(extent)) and "BLANK" not in self.headers[number]:
                 return read_stored(self._file, extent, stored)
             return read_scaled(self._file, extent)
