@@ -1,7 +1,6 @@
 """The fit of photon transfer curves: how fast beside a plain least-squares fit, and whether its errors are honest.
 
-python benchmarks/ptc_fit.py                 speed, and pulls over 2000 seeds
-python benchmarks/ptc_fit.py --images        also 40 levels of 1 Mpx images with displaced charge (half an hour)
+python -m benchmarks.ptc_fit                 speed, and pulls over 2000 seeds (six minutes)
 """
 
 from __future__ import annotations
@@ -13,12 +12,11 @@ import time
 import numpy as np
 from scipy.optimize import least_squares
 
-from streamcal.measure import measure_amplifier
 from streamcal.ptc import MODELS, Curve, FitConfig, fit_amplifier, full_covariance, make_model
-from streamcal.simulate import BrighterFatter, collect_light
 
 GAIN, NOISE, N_PIXELS, SIDE = 1.5, 5.5, 1_000_000, 8
 A00 = -3.1e-6
+CUBIC = 8e-12  # 1/ADU, of POLYNOMIAL
 LAG_X, LAG_Y = np.mgrid[:SIDE, :SIDE]
 
 
@@ -39,7 +37,7 @@ def make_curve(model: str, n_pairs: int, rng: np.random.Generator) -> Curve:
     if model == "EXPAPPROXIMATION":
         covariance[:, 0, 0] = np.expm1(2 * A00 * mean * GAIN) / (2 * GAIN**2 * A00) + (NOISE / GAIN) ** 2
     if model == "POLYNOMIAL":
-        covariance[:, 0, 0] = mean / GAIN + A00 * mean**2 + 8e-12 * mean**3 + (NOISE / GAIN) ** 2
+        covariance[:, 0, 0] = mean / GAIN + A00 * mean**2 + CUBIC * mean**3 + (NOISE / GAIN) ** 2
     pixels = np.full((SIDE, SIDE), float(N_PIXELS))
     pixels[1:, 1:] *= 2
     pixels[0, 0] /= 2
@@ -79,68 +77,54 @@ def compare_speed(n_amplifiers: int, n_pairs: int) -> float:
     return ours
 
 
+def find_pulls(model: str, seed: int) -> dict[str, np.ndarray]:
+    """Return what is found less the truth, over the error, by kind of parameter.
+
+    The data determine the products ab; b = ab / a is one of the pulls where a is known to 5 %, elsewhere it is no
+    number with a Gaussian error.
+    """
+    found = fit_amplifier(make_curve(model, 40, np.random.default_rng(seed)), FitConfig(model=model))
+    a, b, noise = (item[: len(found.a), : len(found.a)] for item in truth())
+    pulls = {
+        "gain": (found.gain - GAIN) / found.gain_error,
+        "noise": (found.noise - NOISE) / found.noise_error,
+        "a": (found.a - a) / found.a_error,
+        "n": (found.noise_matrix - noise) / found.noise_matrix_error,
+        "a00": (found.a00 - A00) / found.a00_error,  # also by itself: its bias is the largest
+    }
+    errors = np.sqrt(np.diag(found.parameter_covariance))
+    if model == "FULLCOVARIANCE":
+        known = found.a_error < 0.05 * np.abs(found.a)
+        pulls["ab"] = (found.parameters[-a.size :] - (a * b).ravel()) / errors[-a.size :]
+        pulls["b"] = ((found.b - b) / found.b_error)[known]
+    if model == "POLYNOMIAL":
+        pulls["k"] = (found.parameters[3] - CUBIC) / errors[3]
+    return {kind: np.ravel(values) for kind, values in pulls.items()}
+
+
 def check_pulls(n_seeds: int) -> bool:
     """Print mean and width of the pulls by model and kind of parameter; return whether all are as they should be."""
+    width, mean = max(0.1, 4 / np.sqrt(2 * n_seeds)), 0.1 + 4 / np.sqrt(n_seeds)
+    print(f"pulls over {n_seeds} seeds, 40 levels of 1 Mpx; limits: |mean| < {mean:.3f}, |width - 1| < {width:.3f}")
     fine = True
     for model in MODELS:
-        pulls: dict[str, list[np.ndarray]] = {"gain": [], "noise": [], "a00": [], "a": [], "n": []}
-        for seed in range(n_seeds):
-            found = fit_amplifier(make_curve(model, 40, np.random.default_rng(seed)), FitConfig(model=model))
-            a, _, noise = truth()
-            side = len(found.a)
-            pulls["gain"].append(np.array([(found.gain - GAIN) / found.gain_error]))
-            pulls["noise"].append(np.array([(found.noise - NOISE) / found.noise_error]))
-            pulls["a00"].append(np.array([(found.a00 - A00) / found.a00_error]))
-            pulls["a"].append(((found.a - a[:side, :side]) / found.a_error).ravel())
-            pulls["n"].append(((found.noise_matrix - noise[:side, :side]) / found.noise_matrix_error).ravel())
-        for kind, values in pulls.items():
-            pooled = np.concatenate(values)
-            # a00 is one of a; alone it shows that eq. 20 squares the noise of all lags, see docs/ptc.md
-            good = kind == "a00" or abs(pooled.std() - 1) < max(0.1, 4 / np.sqrt(2 * n_seeds))
-            good = good and (kind == "a00" or abs(pooled.mean()) < 0.1 + 4 / np.sqrt(n_seeds))
+        by_seed = [find_pulls(model, seed) for seed in range(n_seeds)]
+        for kind in by_seed[0]:
+            pooled = np.concatenate([pulls[kind] for pulls in by_seed])
+            good = abs(pooled.std() - 1) < width and abs(pooled.mean()) < mean
             fine &= bool(good)
-            verdict = "" if good else "  NOT AS IT SHOULD BE"
-            print(f"  {model:20s} {kind:6s} mean {pooled.mean():+.3f}  width {pooled.std():.3f}{verdict}")
+            verdict = "holds" if good else "MISSED"
+            print(f"  {model:20s} {kind:6s} mean {pooled.mean():+.3f}  width {pooled.std():.3f}  {verdict}")
     return fine
-
-
-def fit_images(n_levels: int = 40, side: int = 1000, steps: int = 16) -> bool:
-    """Fit pairs of images of 1 Mpx in which charge was displaced while it came; return whether the truth came out."""
-    kernel = BrighterFatter(a10=2e-7, a01=6.4e-7, a11=2.2e-7, steps=steps)
-    rng = np.random.default_rng(1)
-    measured = []
-    for level in np.geomspace(100, 120_000, n_levels):
-        light = np.full((side, side), level)
-        flats = [collect_light(light, kernel, rng) + rng.normal(0, NOISE, light.shape) for _ in range(2)]
-        measured.append(measure_amplifier(*((flat / GAIN).astype(np.float32) for flat in flats)))
-    columns = ("mean_used", "variance", "covariance_error", "covariance")
-    curve = Curve.of(*(np.array([getattr(item, name) for item in measured]) for name in columns))
-    found = fit_amplifier(curve, FitConfig(model="FULLCOVARIANCE_NO_B"))
-    checks = {
-        "gain": (found.gain / GAIN - 1, 0.002),
-        "noise": (found.noise / NOISE - 1, 0.02),
-        "a00": (found.a00 - kernel.a00, 4 * found.a00_error),
-        "a01": (found.a[0, 1] - kernel.a01, 4 * found.a_error[0, 1]),
-        "a10": (found.a[1, 0] - kernel.a10, 4 * found.a_error[1, 0]),
-    }
-    for name, (off, limit) in checks.items():
-        print(f"  {name:6s} off by {off:+.2e}, limit {limit:.2e}")
-    print(f"  chi2/dof {found.chi2_dof:.3f}")
-    return all(abs(off) < limit for off, limit in checks.values())
 
 
 def main() -> int:
     """Run the benchmark; return 0 if all numbers are as they should be."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=2000)
-    parser.add_argument("--images", action="store_true")
     options = parser.parse_args()
     fine = compare_speed(16, 300) < 2.0
-    print(f"pulls over {options.seeds} seeds, 40 levels of 1 Mpx")
     fine &= check_pulls(options.seeds)
-    if options.images:
-        print("images of 1 Mpx with displaced charge, 40 levels")
-        fine &= fit_images()
     return 0 if fine else 1
 
 

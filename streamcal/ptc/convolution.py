@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
@@ -35,6 +37,30 @@ def convolve_quadrants(first: Matrix, second: Matrix) -> Matrix:
     mirrored = np.abs(np.arange(-reach, reach + 1))
     # directly, not by FFT, whose rounding errors are those of the largest lag in all
     return np.tensordot(windows, first[np.ix_(mirrored, mirrored)], axes=2)
+
+
+def convolve_errors(covariance: Matrix) -> Matrix:
+    """Return what errors of two matrices add, on average, to their convolution: the mean of ``d * e``.
+
+    Parameters
+    ----------
+    covariance : (r**2, r**2) ndarray of float64
+        Of the elements of the first matrix, d, with those of the second, e, each row by row, of one quadrant.
+
+    Returns
+    -------
+    (2 r - 1, 2 r - 1) ndarray of float64
+        The whole quadrant in which the result is not zero.
+    """
+    r = math.isqrt(len(covariance))
+    lags = np.arange(1 - r, r)
+    place = (r * np.abs(lags)[:, None] + np.abs(lags)).ravel()
+    sums = lags[:, None] + lags  # the lag of the result, along one axis, by those of d and e
+    width = 4 * r - 3
+    target = (sums[:, None, :, None] + 2 * r - 2) * width + sums[None, :, None, :] + 2 * r - 2
+    weights = covariance[np.ix_(place, place)].ravel()
+    total: Matrix = np.bincount(target.ravel(), weights, minlength=width**2).astype(np.float64)
+    return total.reshape(width, width)[2 * r - 2 :, 2 * r - 2 :]
 
 
 def convolution_matrix(kernel: Matrix, n_in: int, n_out: int) -> Matrix:

@@ -204,7 +204,8 @@ class _Fit:
     def _describe(self, minimum: Minimum) -> Solution:
         poor = _is_poor(minimum)
         covariance = minimum.covariance * (minimum.chi2_dof if poor else 1.0)
-        physics = self.model.unpack(minimum.parameters)
+        parameters = minimum.parameters - minimum.bias
+        physics = self.model.unpack(parameters)
         errors = self.model.unpack(np.sqrt(np.diag(covariance)))
         turnoff, turnoff_error, reached = self._turnoff()
         noise2 = physics.noise[0, 0]
@@ -234,8 +235,8 @@ class _Fit:
             a_error=errors.a,
             noise_matrix=physics.noise,
             noise_matrix_error=errors.noise,
-            model_covariance=self.model.evaluate(self.curve.mean, minimum.parameters),
-            parameters=minimum.parameters,
+            model_covariance=self.model.evaluate(self.curve.mean, parameters),
+            parameters=parameters,
             parameter_covariance=covariance,
         )
         b, b_error = _divide(physics, covariance)

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from streamcal.ptc.convolution import convolution_matrix, convolve_quadrants
+from streamcal.ptc.convolution import convolution_matrix, convolve_errors, convolve_quadrants
 
 Array = NDArray[np.float64]
 
@@ -275,6 +275,32 @@ class FullCovariance(MeanPolynomial):
             by_ab[3] = 2 / 3 * g * unit
             by_ab[4] = g**2 / 6 * 5 * with_a
         return slopes.reshape(5, r, r, self.n_parameters)
+
+    def bend_coefficients(self, parameters: Array, covariance: Array) -> Array:
+        """Return what errors of the parameters add to the coefficients on average, to second order.
+
+        Parameters
+        ----------
+        parameters : (m,) ndarray
+            Where.
+        covariance : (m, m) ndarray
+            Of the parameters.
+
+        Returns
+        -------
+        (5, r, r) ndarray of float64
+        """
+        r, g, a = self.side, parameters[0], self.unpack(parameters).a
+        powers = np.array([-2, -1, 0, 1, 2])[:, None, None]  # of the gain, by coefficient
+        added: Array = powers * (powers - 1) / 2 * covariance[0, 0] / g**2 * self.coefficients(parameters)
+        added += powers / g * (self.derive_coefficients(parameters)[..., 1:] @ covariance[0, 1:])
+        of_a, of_ab = slice(1, 1 + r**2), slice(1 + 2 * r**2, None)
+        a2 = convolve_errors(covariance[of_a, of_a])
+        added[3] += 2 / 3 * g * a2[:r, :r]
+        added[4] += g**2 * convolve_quadrants(a2, a)[:r, :r]
+        if self.with_b:
+            added[4] += 5 / 6 * g**2 * convolve_errors(covariance[of_a, of_ab])[:r, :r]
+        return added
 
 
 @lru_cache(maxsize=8)

@@ -77,6 +77,16 @@ def test_pulls_have_mean_zero_and_width_one(model):
         assert abs(pooled.mean()) < 0.1 + 4 / np.sqrt(n_seeds), name
 
 
+def test_noise_of_many_lags_does_not_push_a00():
+    """Errors and their opposites, on average, leave a00 where it is; least squares alone put it low by 0.25 errors."""
+    truth, off = make_curve(), []
+    for seed in range(4):
+        noisy = make_curve(rng=np.random.default_rng(seed))
+        opposite = change(noisy, covariance=2 * truth.covariance - noisy.covariance)
+        off += [(found.a00 - A00) / found.a00_error for found in map(fit_amplifier, (noisy, opposite))]
+    assert abs(np.mean(off)) < 0.1
+
+
 def test_pulls_of_b_where_a_is_known():
     """Errors of b = ab / a are honest at lags whose a is known to 5 %."""
     pulls = []

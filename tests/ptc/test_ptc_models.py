@@ -6,7 +6,7 @@ from ptc_truth import A00, GAIN, kernel, levels, noise_matrix, slope
 from scipy.signal import convolve2d
 
 from streamcal.ptc import MODELS, full_covariance, make_model
-from streamcal.ptc.convolution import convolution_matrix, convolve_quadrants
+from streamcal.ptc.convolution import convolution_matrix, convolve_errors, convolve_quadrants
 from streamcal.ptc.models import ExpApproximation, MeanPolynomial
 
 
@@ -32,6 +32,26 @@ def test_convolution_matrix_convolves():
     a, b = rng.normal(size=(4, 4)), rng.normal(size=(7, 7))
     expected = convolve_quadrants(a, b)[:4, :4]
     np.testing.assert_allclose((convolution_matrix(b, 4, 4) @ a.ravel()).reshape(4, 4), expected, atol=1e-12)
+
+
+def test_errors_of_two_matrices_add_the_mean_of_their_convolution():
+    """Over the columns of a root of their covariance, the convolutions of the columns add up to it."""
+    root = np.random.default_rng(3).normal(size=(9, 9))
+    expected = sum(convolve_quadrants(column.reshape(3, 3), column.reshape(3, 3)) for column in root.T)
+    np.testing.assert_allclose(convolve_errors(root @ root.T), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("with_b", [True, False])
+def test_bend_of_the_coefficients_is_the_mean_over_errors(with_b):
+    """It is what the coefficients gain when the parameters go off by each column of a root of their covariance."""
+    model = make_model("FULLCOVARIANCE" if with_b else "FULLCOVARIANCE_NO_B", side=3)
+    parts = [[GAIN], kernel(3).ravel(), noise_matrix(3).ravel() + 0.1, (kernel(3) * slope(3)).ravel()]
+    truth = np.concatenate(parts)[: model.n_parameters]
+    root = np.random.default_rng(4).normal(size=(len(truth), len(truth))) * 1e-3 * np.abs(truth)[:, None]
+    straight = model.coefficients(truth)
+    off = sum(model.coefficients(truth + one) + model.coefficients(truth - one) - 2 * straight for one in root.T) / 2
+    scale = straight.std((1, 2), keepdims=True)
+    np.testing.assert_allclose(model.bend_coefficients(truth, root @ root.T) / scale, off / scale, rtol=1e-4, atol=1e-9)
 
 
 def test_exp_approximation_without_brighter_fatter_is_a_line():
