@@ -301,6 +301,11 @@ class Pipeline:
 
     def _serve_requests(self) -> None:
         for request in requests.pending(self._run.config.state_folder / "requests"):
-            outcome = requests.apply(request, self._journal, self._orphan)
+            outcome = requests.apply(request, self._journal, self._orphan, self._fit)
             self._log.info("request", request=request.values, outcome=outcome.text)
             request.close(outcome)
+
+    def _fit(self, values: dict[str, Any]) -> requests.Outcome:
+        if self.refitting is None:
+            return requests.Outcome(text="nothing is fitted here", count=0)
+        return self.refitting.ask(values)

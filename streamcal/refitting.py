@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterable, Mapping
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from streamcal.ptc.observations import GroupKey
 from streamcal.ptc.settings import FitConfig
 from streamcal.ptc.solutions import find_stale, fit_group, fit_job
 from streamcal.records import PairRecord
+from streamcal.requests import Outcome
 from streamcal.run import Run
 
 if TYPE_CHECKING:
@@ -52,9 +54,10 @@ class Refitting:
         self._output = output
         self._config = config
         self._log = structlog.get_logger("streamcal.refitting")
-        self._dirty: dict[GroupKey, float] = {}  # since when
+        self._dirty: dict[GroupKey, tuple[float, FitConfig]] = {}  # since when, and how to fit
         self._unsearched = False  # groups left over from before are still to be looked for
         self._key: GroupKey | None = None  # the group in work; None while those are looked for
+        self._how = config  # it is fitted
         self._future: Future[bytes] | None = None
         self._began = 0.0
         self._batch: tuple[str, pa.RecordBatch] | None = None  # solved, not committed yet
@@ -72,11 +75,34 @@ class Refitting:
     def note(self, record: PairRecord) -> None:
         """Take notice of a pair that was committed."""
         info = record.first
-        self._mark(GroupKey(instrument=info.instrument, detector=info.detector, group=info.group))
-
-    def _mark(self, key: GroupKey) -> None:
         if self._config.live:
-            self._dirty.setdefault(key, self._run.clock())
+            self._mark(GroupKey(instrument=info.instrument, detector=info.detector, group=info.group))
+
+    def ask(self, values: Mapping[str, Any]) -> Outcome:
+        """Fit groups as a request wants it, in place of how and when they would be; live or not.
+
+        Parameters
+        ----------
+        values : mapping
+            ``groups``, a list of the names that make a `GroupKey`, and ``fit``, the values of a `FitConfig`.
+
+        Returns
+        -------
+        Outcome
+            How many groups will be fitted.
+        """
+        try:
+            keys = [GroupKey(**names) for names in values["groups"]]
+            how = FitConfig.model_validate(values["fit"])
+            _check_names(keys)
+        except (KeyError, TypeError, ValueError) as exc:
+            return Outcome(text=f"not a request for fits, nothing done: {exc}", count=0)
+        for key in keys:
+            self._dirty[key] = (float("-inf"), how)
+        return Outcome(text=f"groups to be fitted: {len(keys)}", count=len(keys))
+
+    def _mark(self, key: GroupKey, how: FitConfig | None = None) -> None:
+        self._dirty.setdefault(key, (self._run.clock(), how or self._config))
 
     def dispatch(self, *, busy: bool = False, now: bool = False) -> bool:
         """Send the group that has waited longest to the engine, if it is due; return whether anything was sent.
@@ -95,10 +121,10 @@ class Refitting:
             self._submit(None)
             return True
         interval = self._config.busy_interval_seconds if busy else self._config.interval_seconds
-        key = min(self._dirty, key=lambda one: self._dirty[one], default=None)
-        if key is None or not (now or self._run.clock() - self._dirty[key] >= interval):
+        key = min(self._dirty, key=lambda one: self._dirty[one][0], default=None)
+        if key is None or not (now or self._run.clock() - self._dirty[key][0] >= interval):
             return False
-        del self._dirty[key]
+        _, self._how = self._dirty.pop(key)
         self._submit(key)
         return True
 
@@ -108,7 +134,7 @@ class Refitting:
         if key is None:
             self._future = self._run.engine.submit(find_stale, str(self._output).encode())
         else:
-            self._future = self._run.engine.submit(fit_group, fit_job(self._output, key, self._config))
+            self._future = self._run.engine.submit(fit_group, fit_job(self._output, key, self._how))
         self._future.add_done_callback(lambda _: self._run.wake.set())
 
     def commit(self) -> int:
@@ -135,7 +161,7 @@ class Refitting:
             if self._key is None:
                 self._unsearched = True
             else:
-                self._mark(self._key)
+                self._mark(self._key, self._how)
         except StreamcalError as exc:  # the next pair of the group brings another try
             names = self._key.to_dict() if self._key else {}
             self._log.error("not fitted", **names, error=str(exc), detail=getattr(exc, "detail", ""))
@@ -180,3 +206,10 @@ class Refitting:
                 self._log.warning(
                     "limit broken", **of_group, amplifier=row["amplifier"], flags=flags, reason=row["reason"]
                 )
+
+
+def _check_names(keys: Iterable[GroupKey]) -> None:
+    for key in keys:
+        if not all(isinstance(name, str) for name in key.to_dict().values()):
+            msg = f"names of a group must be strings, got {key!r}"
+            raise TypeError(msg)

@@ -22,6 +22,7 @@ from streamcal.records import PairState
 
 FORGOTTEN = 60.0  # s
 Orphan = Callable[[JournaledExposure, str], None]
+Fit = Callable[[dict[str, Any]], "Outcome"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,7 +126,7 @@ def _read(path: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def apply(request: Request, journal: Journal, orphan: Orphan) -> Outcome:
+def apply(request: Request, journal: Journal, orphan: Orphan, fit: Fit) -> Outcome:
     """Do what a request asks for.
 
     Parameters
@@ -133,11 +134,13 @@ def apply(request: Request, journal: Journal, orphan: Orphan) -> Outcome:
     request : Request
         ``retry`` with ``pairs`` (beginnings of pair ids), ``files`` (rejected files, by path or as `show_path` shows
         it) or ``rejected`` (all of them); with none of these all failed pairs. ``close-group`` with ``group`` and
-        ``detector``, either of them or none.
+        ``detector``, either of them or none. ``fit`` with what ``fit`` takes.
     journal : Journal
         Where it takes effect.
     orphan : callable
         Records an exposure as orphan with a reason.
+    fit : callable
+        Has groups fitted, see `streamcal.refitting.Refitting.ask`.
 
     Returns
     -------
@@ -149,6 +152,8 @@ def apply(request: Request, journal: Journal, orphan: Orphan) -> Outcome:
         return _retry(request.values, journal)
     if command == "close-group" and _is_texts([request.values.get(key) or "" for key in ("group", "detector")]):
         return _close_group(request.values, journal, orphan)
+    if command == "fit":
+        return fit(request.values)
     return Outcome(text=f"not a request that is known, nothing done: {request.values!r}", count=0)
 
 

@@ -64,6 +64,11 @@ def _serve(state: Path) -> None:
 
     try:
         for request in requests.pending(state / "requests"):
-            request.close(requests.apply(request, journal, orphan))
+            request.close(requests.apply(request, journal, orphan, _refuse_fit))
     finally:
         journal.close()
+
+
+def _refuse_fit(_: dict[str, Any]) -> requests.Outcome:
+    """Answer a request for fits that no daemon has lived to serve."""
+    return requests.Outcome(text="not fitted: the daemon is down; use streamcal fit again", count=0)

@@ -56,7 +56,8 @@ def fit_output(  # noqa: PLR0913 - each is an option of the command
     group, detector : str, optional
         Only these; all by default.
     save : bool
-        Append the solutions to the ``ptc`` table. While a daemon is at work only it may write: then they are shown.
+        Append the solutions to the ``ptc`` table. While a daemon is at work only it may write: then it is asked to fit
+        the same groups with the same settings, at once, and to store what it finds.
     check : bool
         Return 3 if an amplifier has no solution or breaks a limit.
     as_json : bool
@@ -73,7 +74,7 @@ def fit_output(  # noqa: PLR0913 - each is an option of the command
     settings = load_fit_config(output, config, model)
     keys = _choose_groups(output, group, detector)
     rows = [row for key in _show_progress(keys) for row in _fit(output, key, settings)]
-    if save:
+    if save and not _ask_daemon(output, keys, settings):
         _save(output, rows)
     _print(rows, as_json=as_json)
     failed = any(row["flags"] & (BAD | LIMITS) for row in rows)
@@ -137,15 +138,29 @@ def _fit(output: Path, key: GroupKey, settings: FitConfig) -> list[dict[str, Any
     return fit_rows(output.absolute(), key, settings)
 
 
+def _ask_daemon(output: Path, keys: Sequence[GroupKey], settings: FitConfig) -> bool:
+    """Leave a request for a daemon that is at work; return whether there is one."""
+    from streamcal import requests
+
+    state = find_state(output)
+    owner = lock_owner(state)
+    if owner is not None:
+        groups = [key.to_dict() for key in keys]
+        requests.leave(
+            state / "requests", {"command": "fit", "groups": groups, "fit": settings.model_dump(mode="json")}
+        )
+        typer.echo(
+            f"streamcal: the daemon ({owner}) is at work: it will fit these groups too, and store them", err=True
+        )
+    return owner is not None
+
+
 def _save(output: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Append the solutions, one commit a group."""
     from streamcal.ptc.columns import solution_schema
     from streamcal.sink.schema import build_batch
 
     state = find_state(output)
-    if owner := lock_owner(state):
-        typer.echo(f"streamcal: not stored: the daemon ({owner}) is at work and stores its own solutions", err=True)
-        return
     with StateLock(state), _open_sink(output, state) as sink:
         for of_group in _split_groups(rows):
             seq = sink.next_seq

@@ -61,7 +61,7 @@ def test_a_request_that_cannot_be_taken_away(tmp_path, monkeypatch):
     with pytest.raises(RetryLater, match="served again"):
         request.close(requests.Outcome(text="done", count=0))
     journal = Journal(tmp_path / "journal.db")
-    outcomes = [requests.apply(request, journal, lambda *_: None) for _ in range(2)]
+    outcomes = [requests.apply(request, journal, lambda *_: None, lambda _: None) for _ in range(2)]
     journal.close()
     assert [outcome.count for outcome in outcomes] == [0, 0]
 

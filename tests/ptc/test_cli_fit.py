@@ -7,6 +7,7 @@ import pytest
 from ptc_output import write_pairs
 from ptc_truth import GAIN
 
+from streamcal import requests
 from streamcal.cli.export import export_output
 from streamcal.cli.fit import fit_output, format_uncertain
 from streamcal.cli.plot import plot_output
@@ -46,14 +47,24 @@ def test_fit_prints_json(output, capsys):
     assert solutions(output).num_rows == 0
 
 
-def test_while_a_daemon_is_at_work_nothing_is_stored(output, capsys):
-    """Only the daemon may write; the solutions are shown all the same."""
+def test_while_a_daemon_is_at_work_it_is_asked_to_fit(output, capsys):
+    """Only the daemon may write: groups and settings are left for it, and the solutions are shown all the same."""
     with StateLock(output / "state"):
-        assert fit_output(output) == 0
+        assert fit_output(output, model="POLYNOMIAL") == 0
     captured = capsys.readouterr()
-    assert "not stored: the daemon" in captured.err
+    assert "is at work: it will fit these groups too" in captured.err
     assert "C00" in captured.out
     assert solutions(output).num_rows == 0
+    (request,) = requests.pending(output / "state" / "requests")
+    assert request.values["groups"] == [{"instrument": "simulated", "detector": "S00", "group": "RUNID=1"}]
+    assert request.values["fit"]["model"] == "POLYNOMIAL"
+
+
+def test_without_saving_no_daemon_is_asked(output):
+    """--no-save leaves no request."""
+    with StateLock(output / "state"):
+        fit_output(output, save=False)
+    assert requests.pending(output / "state" / "requests") == []
 
 
 @pytest.mark.parametrize(("limit", "code"), [("max_noise = 9.0", 0), ("max_noise = 5.0", 3), ("min_turnoff = 1e6", 0)])

@@ -198,6 +198,53 @@ def test_not_live_means_never(measured):
     assert live.refitting.idle
 
 
+def wish(**values):
+    """Return a request to fit the one group with a polynomial."""
+    groups = [{"instrument": "simulated", "detector": "S00", "group": "RUNID=1"}]
+    return {"command": "fit", "groups": groups, "fit": {"model": "POLYNOMIAL"}, **values}
+
+
+def test_a_request_is_served_at_once_its_own_way(measured):
+    """Live or not, and once: with the settings of the request; what comes later is fitted as configured."""
+    live = Live(measured, InlineEngine(), FitConfig(side=4, live=False))
+    assert live.refitting.ask(wish()).count == 1
+    assert live.refitting.dispatch(busy=True)
+    assert live.refitting.commit() == 2
+    assert live.batches[0][1]["model"].to_pylist() == ["POLYNOMIAL"] * 2
+    assert live.refitting.idle
+
+
+def test_an_engine_that_is_away_keeps_the_wish(measured):
+    """It is tried again with the settings of the request."""
+    live = Live(measured, BrokenEngine(RetryLater("away")))
+    live.refitting.ask(wish())
+    live.refitting.dispatch()
+    live.refitting.commit()
+    live.run.engine = InlineEngine()
+    live.refitting.dispatch(now=True)
+    live.refitting.commit()
+    assert live.batches[0][1]["model"].to_pylist() == ["POLYNOMIAL"] * 2
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        {"groups": 3},
+        {"groups": [{"group": "RUNID=1"}]},
+        {"groups": [{"instrument": 1, "detector": "S00", "group": ""}]},
+        {"fit": {"model": "LINEAR"}},
+        {"fit": None},
+    ],
+)
+def test_a_request_that_is_none_does_nothing(measured, rubbish):
+    """What is wrong with it is its answer."""
+    live = Live(measured, InlineEngine())
+    outcome = live.refitting.ask(wish(**rubbish))
+    assert outcome.count == 0
+    assert outcome.text.startswith("not a request for fits, nothing done")
+    assert live.refitting.idle
+
+
 def test_broken_limits_are_logged(measured):
     """One event a fit, and one for each amplifier that breaks a limit, with what and by how much."""
     live = Live(measured, InlineEngine(), CONFIG.model_copy(update={"limits": LimitsConfig(max_noise=4.0)}))
