@@ -73,7 +73,7 @@ SOLUTION_COLUMNS: tuple[Column, ...] = (
     _per_pair("mean", "float64", "ADU", "Mean signal"),
     _per_pair("variance", "float64", "ADU^2", "Variance, per-row overscan covariance taken off"),
     _per_pair("variance_error", "float64", "ADU^2", "Standard error of the variance, white-noise theory"),
-    _per_pair("model_variance", "float64", "ADU^2", "Variance of the model at this mean"),
+    _per_pair("model_variance", "float64", "ADU^2", "Variance of the fitted curve at this mean"),
     _per_pair("used", "bool", "", "Whether the pair was fitted"),
     _per_pair("dropped", "string", "", "Why it was not; empty if it was"),
     Column(

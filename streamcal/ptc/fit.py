@@ -235,7 +235,7 @@ class _Fit:
             a_error=errors.a,
             noise_matrix=physics.noise,
             noise_matrix_error=errors.noise,
-            model_covariance=self.model.evaluate(self.curve.mean, parameters),
+            model_covariance=self.model.evaluate(self.curve.mean, minimum.parameters),
             parameters=parameters,
             parameter_covariance=covariance,
         )

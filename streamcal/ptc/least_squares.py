@@ -19,7 +19,6 @@ Array = NDArray[np.float64]
 
 _TOLERANCE = 1e-12
 _MAX_EVALUATIONS = 200
-_LARGEST_BIAS = 3.0  # in errors
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -88,7 +87,8 @@ def fit_model(model: Model, points: Points, start: Array) -> Minimum:
     .. math:: -\tfrac{1}{2} (J^T J)^{-1} J^T\, \mathrm{tr}(C H)
 
     with the second derivatives H of the residuals and the covariance C of the parameters (Box 1971, J. R. Stat. Soc. B
-    33, 171). C is scaled by chi^2 / dof for it: without noise there is no bias.
+    33, 171). C is scaled by chi^2 / dof for it: without noise there is no bias. Where it is larger than the error
+    of any parameter, it is not known, and given as zero.
 
     Parameters
     ----------
@@ -146,8 +146,8 @@ def _fit_polynomial(model: MeanPolynomial, points: Points, start: Array) -> Mini
         return minimum
     bend = model.bend_coefficients(minimum.parameters, minimum.chi2_dof * minimum.covariance)
     bias = -minimum.covariance @ derive(minimum.parameters).T @ _project(triangle, bend)
-    # a larger one is not of second order any more; parameters that are not determined have none
-    known = bool((np.abs(bias) < _LARGEST_BIAS * np.sqrt(np.diag(minimum.covariance))).all())
+    # beyond its error it is not a bias of second order any more; parameters that are not determined have none
+    known = bool((np.abs(bias) < np.sqrt(np.diag(minimum.covariance))).all())
     return replace(minimum, bias=bias) if known else minimum
 
 

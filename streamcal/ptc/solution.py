@@ -43,7 +43,8 @@ class Solution:
     dropped : tuple of str
         Why a pair was not; empty for those used.
     model_covariance : (n, r, r) ndarray
-        The model at the mean of each pair, used or not, ADU^2.
+        The curve of least chi^2 at the mean of each pair, used or not, ADU^2. The bias that is taken off the parameters
+        is not one of the curve.
     parameters : (m,) ndarray
         As the model orders them.
     parameter_covariance : (m, m) ndarray
