@@ -142,7 +142,7 @@ def _trends(output: Path, rows: Sequence[Row]) -> Figure:
     from streamcal import results
     from streamcal.plots.trends import plot_trends
 
-    columns = ["detector", "amplifier", "mjd_start", "gain", "read_noise"]
+    columns = ["seq", "detector", "amplifier", "mjd_start", "gain", "read_noise"]
     measured = results.read(output, columns=columns, filter=pc.field("detector") == rows[0]["detector"])
     return plot_trends(rows, measured.to_pylist())
 

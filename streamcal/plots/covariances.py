@@ -21,6 +21,7 @@ Row = Mapping[str, Any]
 Array = NDArray[np.float64]
 
 LAGS = {(0, 1): (BLUE, "o", "C₀₁"), (1, 0): (VERMILLION, "s", "C₁₀"), (1, 1): (GREEN, "^", "C₁₁")}
+MOST_NUMBERS = 10  # lags along an axis; numbers of more would not be legible
 
 
 def plot_covariances(rows: Sequence[Row], curves: Mapping[str, Curve]) -> Figure:
@@ -60,16 +61,16 @@ def _legend() -> list[Any]:
 def _draw_lags(axes: Axes, row: Row, curve: Curve) -> None:
     write_inside(axes, row["amplifier"] if row["n_used"] else f"{row['amplifier']}\n{row['reason'].split(':')[0]}")
     shown = np.array(row["used"], dtype=bool)
-    order = np.argsort(curve.mean[shown])
-    mean = curve.mean[shown][order]
-    fitted = _model(row, mean)
+    mean = curve.mean[shown]
+    smooth = np.linspace(0, mean.max(initial=0), 100)
+    fitted = _model(row, smooth)
     for (i, j), (color, marker, _) in LAGS.items():
         if max(i, j) >= curve.covariance.shape[1]:
             continue
-        value, error = curve.covariance[shown, i, j][order], curve.error[shown, i, j][order]
+        value, error = curve.covariance[shown, i, j], curve.error[shown, i, j]
         axes.errorbar(mean, value, error, ls="", marker=marker, ms=3.5, color=color, elinewidth=0.8)
         if fitted is not None and max(i, j) < fitted.shape[1]:
-            axes.plot(mean, fitted[:, i, j], color=color, lw=1.2)
+            axes.plot(smooth, fitted[:, i, j], color=color, lw=1.2)
 
 
 def _model(row: Row, mean: Array) -> Array | None:
@@ -115,10 +116,24 @@ def _draw_map(figure: Figure, axes: Axes, a: Array, error: Array) -> None:
     values = 1e6 * a.T  # rows of the picture are lags along y
     limit = np.nanmax(np.abs(values), initial=1e-6)
     linear = min(max(2e6 * float(np.nanmedian(error)), 1e-3 * limit), limit)  # what is noise shall look pale
-    image = axes.imshow(values, origin="lower", cmap="PuOr", norm=SymLogNorm(linear, vmin=-limit, vmax=limit))
-    figure.colorbar(image, ax=axes, label="a (10⁻⁶ /e⁻)")
+    norm = SymLogNorm(linear, vmin=-limit, vmax=limit)
+    image = axes.imshow(values, origin="lower", cmap="PuOr", norm=norm)
+    decades = 10.0 ** np.arange(np.ceil(np.log10(2 * linear)), np.ceil(np.log10(limit)))
+    figure.colorbar(image, ax=axes, label="a (10⁻⁶ /e⁻)", ticks=[*-decades, 0, *decades], format="%g")
     axes.grid(visible=False)
     axes.set(xlabel="lag i along x, serial (pixels)", ylabel="lag j along y, parallel (pixels)")
+    axes.locator_params(integer=True)
+    if len(a) <= MOST_NUMBERS:
+        axes.set_title("numbers: a in 10⁻⁸ /e⁻, grey below 2 σ", fontsize=8)
+        _write_numbers(axes, a, error, dark=np.abs(np.asarray(norm(1e6 * a)) - 0.5) > 0.3)
+
+
+def _write_numbers(axes: Axes, a: Array, error: Array, *, dark: NDArray[np.bool_]) -> None:
+    """Write each element into its cell, white where that is dark."""
+    for (i, j), value in np.ndenumerate(1e8 * a):
+        color = "white" if dark[i, j] else "black" if abs(a[i, j]) > 2 * error[i, j] else "0.55"
+        digits = 0 if abs(value) >= 100 else 1
+        axes.text(i, j, f"{value:.{digits}f}", ha="center", va="center", fontsize=7, color=color)
 
 
 def _draw_distances(axes: Axes, a: Array, error: Array) -> None:
@@ -130,9 +145,7 @@ def _draw_distances(axes: Axes, a: Array, error: Array) -> None:
         distance[significant], a[significant], error[significant], ls="", marker="o", ms=4, color=BLUE, label="a_ij"
     )
     weak = (distance > 0) & ~significant
-    axes.plot(
-        distance[weak], 2 * error[weak], ls="", marker="v", ms=4, color=VERMILLION, label="below its 2 σ, shown there"
-    )
+    axes.plot(distance[weak], 2 * error[weak], ls="", marker="v", ms=4, color=VERMILLION, label="not significant: 2 σ")
     axes.set(yscale="log", xlabel="distance (pixels)", ylabel="a (1/e⁻)")
     write_inside(axes, f"a₀₀ = {a[0, 0] * 1e6:.3f}·10⁻⁶ /e⁻", "lower left")
     axes.legend(loc="upper right")

@@ -26,9 +26,11 @@ def plot_trends(solved: Sequence[Row], measured: Sequence[Row]) -> Figure:
     Parameters
     ----------
     solved : sequence of mapping
-        Solutions of all its groups and amplifiers (``amplifier, mjd_start, gain, gain_error, noise, noise_error``).
+        Solutions of all its groups and amplifiers (``amplifier, mjd_start, gain, gain_error, noise, noise_error`` and
+        ``pair_seq, used, variance, model_variance``).
     measured : sequence of mapping
-        Its pairs (``amplifier, mjd_start, gain, read_noise``); gains of pairs feel the brighter-fatter effect.
+        Its pairs (``seq, amplifier, mjd_start, gain, read_noise``). A pair of a curve is drawn with the gain that would
+        have the curve go through it, which does not depend on its level; one that no curve knows with its own gain.
 
     Returns
     -------
@@ -42,7 +44,9 @@ def plot_trends(solved: Sequence[Row], measured: Sequence[Row]) -> Figure:
         if not of_fits:
             continue
         reference = float(np.median([row["gain"] for row in of_fits]))
-        _draw_pairs(upper, lower, [row for row in measured if row["amplifier"] == name], reference)
+        gains = _follow_curves(of_fits)
+        pairs = [{**row, "gain": gains.get(row["seq"], row["gain"])} for row in measured if row["amplifier"] == name]
+        _draw_pairs(upper, lower, pairs, reference)
         _draw_solutions(upper, lower, of_fits, reference)
     upper.axhline(0, color="black", lw=1.0)
     upper.set_ylabel("gain (% off its median)")
@@ -51,6 +55,17 @@ def plot_trends(solved: Sequence[Row], measured: Sequence[Row]) -> Figure:
     figure.suptitle(f"Gain and noise over time  {solved[0]['detector']}", fontsize=11)
     figure.legend(handles=_legend(), loc="outside lower center", ncols=2)
     return figure
+
+
+def _follow_curves(rows: Sequence[Row]) -> dict[int, float]:
+    """Return the gain at which the curve goes through each of its pairs; NaN for pairs that were not used."""
+    gains = {}
+    for row in rows:
+        for seq, used, variance, model in zip(
+            row["pair_seq"], row["used"], row["variance"], row["model_variance"], strict=True
+        ):
+            gains[seq] = row["gain"] * model / variance if used else np.nan
+    return gains
 
 
 def _draw_pairs(upper: Axes, lower: Axes, rows: Sequence[Row], reference: float) -> None:
@@ -77,7 +92,9 @@ def _legend() -> list[Any]:
 
     return [
         Line2D([], [], ls="", marker="o", color=BLUE, label="fit of a group"),
-        Line2D([], [], ls="", marker=".", color=GREY, label="single pair (gain) and overscan (noise)"),
+        Line2D(
+            [], [], ls="", marker=".", color=GREY, label="single pair, against its curve (gain), and overscan (noise)"
+        ),
     ]
 
 

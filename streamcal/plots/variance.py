@@ -52,7 +52,7 @@ def plot_variances(rows: Sequence[Row], scale: Literal["log", "linear"] = "log")
         upper.tick_params(labelbottom=False)
         if column == 0:
             upper.set_ylabel("variance (ADU²)")
-            lower.set_ylabel("off fit (%)")
+            lower.set_ylabel("residual (%)")
         if index + n_columns >= len(rows):
             lower.set_xlabel("mean signal (ADU)")
     first = rows[0]

@@ -90,11 +90,12 @@ def test_an_amplifier_without_solution_says_why():
 
 
 def test_covariances_of_three_neighbours_are_drawn_with_their_fit(curve):
-    """Six lines: points and model of C_01, C_10 and C_11 at the pairs used."""
+    """Six lines: points and model of C_01, C_10 and C_11, this a smooth curve from 0 to the highest pair used."""
     figure = plot_covariances([solve(curve)], {"C00": curve})
     (axes,) = figure.axes
     smooth = [line for line in axes.get_lines() if line.get_linestyle() == "-"]
     assert len(smooth) == 3
+    assert (smooth[0].get_xdata()[0], smooth[0].get_xdata()[-1]) == (0, curve.mean[21])
     assert smooth[0].get_ydata()[-1] == pytest.approx(curve.covariance[21, 0, 1], abs=4 * curve.error[21, 0, 1])
     assert axes.get_ylabel() == "covariance (ADU²)"
 
@@ -114,22 +115,41 @@ def test_kernels_are_averaged_by_their_errors():
 
 
 def test_the_kernel_is_mapped_with_x_to_the_right(curve):
-    """The picture's rows are lags along y: its element [1, 0] is a_01."""
+    """The picture's rows are lags along y: its element [1, 0] is a_01, and so is the number at x = 0, y = 1."""
     row = solve(curve)
-    image = plot_kernel([row]).axes[0].images[0]
-    assert image.get_array()[1, 0] == pytest.approx(1e6 * row["a_matrix"][0, 1])
+    axes = plot_kernel([row]).axes[0]
+    assert axes.images[0].get_array()[1, 0] == pytest.approx(1e6 * row["a_matrix"][0, 1])
+    (number,) = (float(text.get_text()) for text in axes.texts if text.get_position() == (0, 1))
+    assert number == pytest.approx(1e8 * row["a_matrix"][0, 1], abs=0.05)
 
 
 def test_trends_are_relative_to_the_median_of_the_fits():
-    """Gains of 1.5, 1.5 and 1.515 lie at 0, 0 and 1 per cent."""
+    """Gains of 1.5, 1.5 and 1.515 lie at 0, 0 and 1 per cent; a pair that no curve knows has its own, noise in e-."""
     base = {"detector": "S00", "amplifier": "C00", "gain_error": 0.01, "noise": 5.0, "noise_error": 0.1}
+    base |= {name: [] for name in ("pair_seq", "used", "variance", "model_variance")}
     solved = [{**base, "mjd_start": 61000.0 + day, "gain": gain} for day, gain in enumerate((1.5, 1.5, 1.515))]
-    measured = [{"amplifier": "C00", "mjd_start": 61000.5, "gain": 1.53, "read_noise": 3.0}]
+    measured = [{"seq": 1, "amplifier": "C00", "mjd_start": 61000.5, "gain": 1.53, "read_noise": 3.0}]
     upper, lower = plot_trends(solved, measured).axes
     gains = [line.get_ydata() for line in upper.get_lines() if line.get_marker() == "o"]
     np.testing.assert_allclose(gains[0], [0, 0, 1])
-    pairs = [line.get_ydata() for line in lower.get_lines() if line.get_marker() == "."]
-    np.testing.assert_allclose(pairs[0], [4.5])  # ADU times the gain
+    gain, noise = (_dots(axes) for axes in (upper, lower))
+    np.testing.assert_allclose(gain, [2])
+    np.testing.assert_allclose(noise, [4.5])  # ADU times the gain
+
+
+def _dots(axes):
+    (dots,) = (line.get_ydata() for line in axes.get_lines() if line.get_marker() == ".")
+    return dots
+
+
+def test_pairs_of_a_curve_are_drawn_against_it():
+    """A variance 1 % below the curve is a gain 1 % above it, whatever the level; a dropped pair is not drawn."""
+    solved = {"detector": "S00", "amplifier": "C00", "mjd_start": 61000.0, "gain": 1.5, "gain_error": 0.01}
+    solved |= {"noise": 5.0, "noise_error": 0.1, "pair_seq": [4, 9], "used": [True, False]}
+    solved |= {"variance": [100.0, 1.0], "model_variance": [101.0, 700.0]}
+    pair = {"amplifier": "C00", "mjd_start": 61000.5, "gain": 1.8, "read_noise": 3.0}
+    upper, _ = plot_trends([solved], [{**pair, "seq": 4}, {**pair, "seq": 9}]).axes
+    np.testing.assert_allclose(_dots(upper), [1, np.nan])
 
 
 def test_rafts_lie_where_their_names_say():
