@@ -177,7 +177,7 @@ def _describe_solution(pairs: GroupPairs, row: Row) -> dict[str, Any]:
     blank = _blank_solution(len(pairs), side)
     rank = {seq: index for index, seq in enumerate(pairs.seq)}
     where = np.array([rank[seq] for seq in row["pair_seq"] if seq in rank], dtype=np.int64)
-    solved = {name: _scatter(row[name], where, len(pairs)) for name in ("used", "mean", "variance", "model_variance")}
+    solved = {name: _scatter(row[name], where, len(pairs)) for name in ("used", "mean", "variance")}
     used = solved["used"] == 1
     model = make_model(row["model"], side=side, degree=_degree(row))
     parameters = np.array(row["parameters"], dtype=np.float64)
@@ -204,7 +204,7 @@ def _describe_solution(pairs: GroupPairs, row: Row) -> dict[str, Any]:
         "COVARIANCES_MODEL": fitted.ravel(),
         "FINAL_MEANS": np.where(used, solved["mean"], NAN),
         "FINAL_VARS": np.where(used, solved["variance"], NAN),
-        "FINAL_MODEL_VARS": np.where(used, solved["model_variance"], NAN),
+        "FINAL_MODEL_VARS": np.where(used, fitted[:, 0, 0], NAN),
     }
 
 
