@@ -10,7 +10,19 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PARTS = ("measure", "pair", "reading", "isr", "crosstalk", "sink", "daemon", "growth", "focal_plane")
+PARTS = (
+    "measure",
+    "pair",
+    "reading",
+    "isr",
+    "crosstalk",
+    "sink",
+    "daemon",
+    "growth",
+    "focal_plane",
+    "ptc_fit",
+    "ptc_images",
+)
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 
 
