@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from typing import Protocol
@@ -103,8 +103,13 @@ class Intake:
             count += 1
         return count
 
-    def collect(self) -> int:
+    def collect(self, then: Callable[[], object] = lambda: None) -> int:
         """Enter what ended inspections found; return how many.
+
+        Parameters
+        ----------
+        then : callable
+            Called inside the transaction that enters them: a commit costs more than what it commits.
 
         Raises
         ------
@@ -112,8 +117,12 @@ class Intake:
             If the journal cannot be written now; nothing is lost, call again.
         """
         ended = [inspection for inspection in self._inspections.values() if inspection.future.done()]
+        if ended:
+            with self._journal.transaction():
+                for inspection in ended:
+                    self._settle(inspection)
+                then()
         for inspection in ended:
-            self._settle(inspection)
             path = inspection.candidate.path
             del self._inspections[path]
             waiting = self._incomplete.get(path)

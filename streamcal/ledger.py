@@ -37,7 +37,9 @@ class Ledger:
         RetryLater
             If the output cannot be written now; nothing is lost, call again.
         """
-        from streamcal.sink.schema import build_batch, exposures_schema
+        import pyarrow as pa
+
+        from streamcal.sink.schema import exposures_schema
 
         changes = self._journal.changes(PORTION)
         if not changes:
@@ -45,7 +47,7 @@ class Ledger:
             return 0
         last = changes[-1][0]
         rows = [_row(seq, changed_at, exposure) for seq, changed_at, exposure in changes]
-        batch = build_batch(exposures_schema(), rows)
+        batch = pa.RecordBatch.from_pylist(rows, schema=exposures_schema())
         self._sink.append(batch, key=str(last), record=lambda _db, _seq: self._journal.drop_changes(last))
         if len(changes) == PORTION:
             self._wake.set()

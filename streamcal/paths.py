@@ -19,6 +19,8 @@ def show_path(path: str | bytes | os.PathLike[str]) -> str:
         UTF-8 text in which control characters, backslashes and bytes that are not UTF-8 appear as ``\xNN``.
     """
     text = os.fsencode(path).decode("utf-8", "surrogateescape")
+    if text.isprintable() and "\\" not in text:
+        return text
     return "".join(char if char.isprintable() and char != "\\" else _escape(char) for char in text)
 
 

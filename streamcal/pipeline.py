@@ -150,9 +150,9 @@ class Pipeline:
 
     def _watch(self) -> bool:
         """Files, exposures, pairs, rows: one look at each; now and then also at what may wait a moment."""
-        self._intake.collect()
+        self._intake.collect(then=self._offer_exposures)
         self._intake.take(self._run.room)
-        self._offer_exposures()
+        self._offer_exposures()  # what a restart or a request left
         self._measuring.commit()
         self._measuring.dispatch()
         self._refit()
@@ -250,26 +250,27 @@ class Pipeline:
     def _offer_exposures(self) -> int:
         """Let pairing judge the exposures that are new; return how many there were."""
         exposures = self._journal.new_exposures(PORTION)
-        for exposure in exposures:
-            self._offer(exposure)
+        if exposures:
+            with self._journal.transaction():
+                for exposure in exposures:
+                    self._offer(exposure)
         if len(exposures) == PORTION:
             self._run.wake.set()
         return len(exposures)
 
     def _offer(self, exposure: JournaledExposure) -> None:
         journal = self._journal
-        with journal.transaction():
-            verdict = judge(exposure, self._run.config.pairing, journal)
-            first_extra = verdict.disposition == Disposition.EXTRA and not journal.has_extra(exposure.info)
-            if verdict.partner is None:
-                journal.set_disposition(exposure.number, verdict.disposition, verdict.reason)
-            else:
-                record = form_pair(verdict.partner.info, exposure.info)
-                numbers = {member.info.exposure_id: member.number for member in (verdict.partner, exposure)}
-                journal.add_pair(record, numbers[record.first.exposure_id], numbers[record.second.exposure_id])
-            older = journal.older_groups(exposure.info) if self._closes_groups(exposure) else []
-            for other in older:
-                self._orphan(other, "its group was closed by a newer one")
+        verdict = judge(exposure, self._run.config.pairing, journal)
+        first_extra = verdict.disposition == Disposition.EXTRA and not journal.has_extra(exposure.info)
+        if verdict.partner is None:
+            journal.set_disposition(exposure.number, verdict.disposition, verdict.reason)
+        else:
+            record = form_pair(verdict.partner.info, exposure.info)
+            numbers = {member.info.exposure_id: member.number for member in (verdict.partner, exposure)}
+            journal.add_pair(record, numbers[record.first.exposure_id], numbers[record.second.exposure_id])
+        older = journal.older_groups(exposure.info) if self._closes_groups(exposure) else []
+        for other in older:
+            self._orphan(other, "its group was closed by a newer one")
         self.rejected += verdict.disposition == Disposition.REJECTED
         self._report(exposure, verdict, warn=first_extra)
 

@@ -83,15 +83,15 @@ class Hints(FileSystemEventHandler):
         else:
             hint = Hint.CREATED
         self.add(os.fsdecode(event.dest_path or event.src_path), hint)
+        self._call()
 
     def add(self, path: str, hint: Hint) -> None:
-        """Note a path; being closed says more than being created."""
+        """Note a path and wake nobody; being closed says more than being created."""
         with self._lock:
             if len(self._paths) >= self._capacity and path not in self._paths:
                 self._overflowed = True
             elif hint is not Hint.CREATED or path not in self._paths:
                 self._paths[path] = hint
-        self._call()
 
     def overflow(self) -> None:
         """Note that events were lost."""

@@ -115,8 +115,7 @@ def test_limit_of_file_size(make, start, check):
     limit = (site.state / "journal.db").stat().st_size
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, hard))
     add_pairs(site.incoming, PAIRS)
-    process.wait_for(lambda: process.events("paused") or not process.running or True)
-    time.sleep(1.0)
+    process.wait_for(lambda: process.events("paused") or not process.running)
     if process.running:
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (hard, hard))
     else:  # the journal could not be written: it stops, and is restarted
