@@ -170,7 +170,7 @@ def inspect_job(candidate: Candidate, recipe: Recipe) -> bytes:
     return json.dumps(
         {
             "path": candidate.path,
-            "stat": asdict(candidate.stat),
+            "stat": candidate.stat.to_dict(),
             "instrument": recipe.instrument,
             "limits": recipe.limits,
             "group_keys": recipe.group_keys,

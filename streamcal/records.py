@@ -60,6 +60,10 @@ class FileStat:
         """Take the identity from a ``stat`` result."""
         return cls(size=status.st_size, mtime_ns=status.st_mtime_ns, inode=status.st_ino, device=status.st_dev)
 
+    def to_dict(self) -> dict[str, int]:
+        """Return plain values that JSON can hold."""
+        return {name: getattr(self, name) for name in self.__slots__}  # dataclasses.asdict copies deeply, and slowly
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
@@ -94,8 +98,7 @@ class ExposureInfo:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON can hold."""
-        values = {name: getattr(self, name) for name in self.__slots__}  # dataclasses.asdict copies deeply, and slowly
-        return values | {"stat": {name: getattr(self.stat, name) for name in self.stat.__slots__}}
+        return {name: getattr(self, name) for name in self.__slots__} | {"stat": self.stat.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
