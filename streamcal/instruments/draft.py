@@ -101,7 +101,10 @@ def _draft_geometry(image: Header) -> dict[str, Any]:
     mark = "#" if channels != [""] else ""
     there = {name: f"{{{key}{mark}}}" for name, key in overscans.items() if key + channels[0] in image}
     table: dict[str, Any] = {"data": f"{{{light}{mark}}}"}
-    table |= {"overscan": there} if there else {"outside": True}
+    if there or mark:  # what lies outside one channel's light is other channels' light
+        table["overscan"] = there
+    else:
+        table["outside"] = True
     if mark:
         table |= {"channels": channels, "name": "#"}
     return table | _draft_properties(image, channels[0], mark)
@@ -111,7 +114,7 @@ def _find_channels(light: str, image: Header) -> list[str]:
     """Return the suffixes of a key whose values are sections, else an empty one where the bare key is a section."""
     suffixes = (key.removeprefix(light) for key in image if key.startswith(light))
     channels = [suffix for suffix in suffixes if _SUFFIX.fullmatch(suffix) and _is_section(light + suffix, image)]
-    return sorted(channels) or ([""] if _is_section(light, image) else [])
+    return sorted(channels, key=lambda channel: (len(channel), channel)) or ([""] if _is_section(light, image) else [])
 
 
 def _is_section(key: str, image: Header) -> bool:

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import permutations
 from typing import Any
 
 from streamcal.errors import ExposureError
@@ -63,8 +63,8 @@ def place_amplifiers(instrument: Instrument, headers: Sequence[Header], detector
     Raises
     ------
     ExposureError
-        If an amplifier is not there, two have one name, or a section lies outside its array; the message names the
-        amplifier, the section and the shape.
+        If an amplifier is not there, two have one name, a section lies outside its array, or one lies on the light of
+        another amplifier; the message names amplifiers, sections and shape.
     """
     places: dict[str, Place] = {}
     for index in detector.hdus:
@@ -88,11 +88,18 @@ def place_amplifiers(instrument: Instrument, headers: Sequence[Header], detector
 
 
 def _check_apart(places: Iterable[Place]) -> None:
-    for first, second in combinations(places, 2):
-        if first.hdu == second.hdu and _overlap(first.data, second.data):
-            texts = [format_section(OrientedSection(section=place.data)) for place in (first, second)]
-            msg = f"HDU {first.hdu}, amplifiers {first.name!r} {texts[0]} and {second.name!r} {texts[1]} overlap"
-            raise ExposureError(msg)
+    for first, second in permutations(places, 2):
+        if first.hdu != second.hdu:
+            continue
+        for name, section in {"data": first.data, **first.overscan}.items():
+            if _overlap(section, second.data):
+                own, other = _describe(first, name, section), _describe(second, "data", second.data)
+                msg = f"HDU {first.hdu}: {own} overlaps {other}"
+                raise ExposureError(msg)
+
+
+def _describe(place: Place, name: str, section: Section) -> str:
+    return f"{name} section {format_section(OrientedSection(section=section))} of amplifier {place.name!r}"
 
 
 def _overlap(first: Section, second: Section) -> bool:

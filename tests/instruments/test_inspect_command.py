@@ -167,6 +167,14 @@ def test_draft_of_reversed_sections() -> None:
     assert found["A"].readout_corner is ReadoutCorner.UR
 
 
+def test_draft_of_channels_without_overscan() -> None:
+    """What lies outside the light of one is no overscan but the light of the others; ten comes after nine."""
+    keys = {f"DATASEC{channel}": f"[{10 * channel - 9}:{10 * channel},1:50]" for channel in range(1, 12)}
+    (found,) = places([image(**keys)]).values()
+    assert list(found) == [str(channel) for channel in range(1, 12)]
+    assert all(place.overscan == {} for place in found.values())
+
+
 def test_draft_of_nothing() -> None:
     """The whole image is light, and the name of the file tells exposures and flats apart."""
     (found,) = places([{"SIMPLE": True, "NAXIS": 2, "NAXIS1": 20, "NAXIS2": 10}]).values()

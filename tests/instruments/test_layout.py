@@ -277,5 +277,40 @@ def test_amplifiers_that_share_pixels_are_an_error(make_instrument) -> None:
     """One of the two sections is wrong."""
     instrument = make_instrument(geometry={"channels": ["A", "B"], "name": "#"})
     header = image(20, 10, DATASECA="[1:10,1:10]", DATASECB="[10:20,1:10]")
-    with pytest.raises(ExposureError, match=r"HDU 0, amplifiers 'A' \[1:10,1:10\] and 'B' \[10:20,1:10\] overlap"):
+    with pytest.raises(ExposureError) as caught:
+        place(instrument, [header])
+    own, other = "data section [1:10,1:10] of amplifier 'A'", "data section [10:20,1:10] of amplifier 'B'"
+    assert str(caught.value) == f"HDU 0: {own} overlaps {other}"
+
+
+@pytest.mark.parametrize("overscan", ["serial", "prescan", "parallel"])
+def test_overscan_on_the_light_of_another_amplifier_is_an_error(make_instrument, overscan) -> None:
+    """Its level would be taken for the bias: half of the light, and the light's noise for read noise."""
+    amplifiers = [
+        {"name": "1", "data": "[1:8,1:10]", "overscan": {overscan: "[14:18,1:10]"}},
+        {"name": "2", "data": "[9:16,1:10]"},
+    ]
+    own, other = rf"{overscan} section \[14:18,1:10\] of amplifier '1'", r"data section \[9:16,1:10\] of amplifier '2'"
+    with pytest.raises(ExposureError, match=f"HDU 0: {own} overlaps {other}"):
+        place(make_instrument(amplifiers=amplifiers), [image(20, 10)])
+
+
+def test_overlaps_are_those_of_one_hdu_in_any_order(make_instrument) -> None:
+    """The same columns of another HDU are other pixels; which amplifier is listed first makes no difference."""
+    amplifiers = [
+        {"name": "1", "extension": 1, "data": "[1:8,1:10]"},
+        {"name": "2", "extension": 2, "data": "[9:16,1:10]", "overscan": {"serial": "[1:8,1:10]"}},
+    ]
+    images = [PRIMARY, image(20, 10), image(20, 10)]
+    assert list(place(make_instrument(amplifiers=amplifiers), images)) == ["1", "2"]
+    amplifiers[1]["extension"] = 1
+    with pytest.raises(ExposureError, match=r"\[1:8,1:10\] of amplifier '2' overlaps .* of amplifier '1'"):
+        place(make_instrument(amplifiers=amplifiers), images)
+
+
+def test_outside_beside_other_amplifiers_is_an_error(make_instrument) -> None:
+    """What lies outside the light of one of two channels is the light of the other."""
+    instrument = make_instrument(geometry={"channels": ["A", "B"], "name": "#", "outside": True})
+    header = image(20, 10, DATASECA="[1:8,1:10]", DATASECB="[9:16,1:10]")
+    with pytest.raises(ExposureError, match=r"serial section \[9:20,1:10\] of amplifier 'A' overlaps"):
         place(instrument, [header])

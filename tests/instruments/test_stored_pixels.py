@@ -8,6 +8,7 @@ import pytest
 from astropy.io import fits
 
 from streamcal.errors import ExposureError
+from streamcal.instruments import fits as reader
 from streamcal.instruments.fits import open_hdus, stored_type
 from streamcal.records import FileStat
 from streamcal.source.whole import Limits, inspect_structure
@@ -73,6 +74,50 @@ def test_compressed_and_gzipped_images_are_the_same(tmp_path):
     for opened in (rice, gzipped):
         with open_hdus(*opened) as file:
             np.testing.assert_array_equal(file.pixels(1), pixels)
+
+
+@pytest.mark.parametrize("tile", [(1, 30), (7, 30), (40, 30), (8, 10)])
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "u4"])
+def test_rice_tiles_are_read_as_astropy_reads_them(tmp_path, dtype, tile):
+    """Tiles of one row, of several (the last one cut), of all rows, and of parts of rows; smooth pixels and noise."""
+    pixels = any_pixels(dtype, (40, 30))
+    pixels[:20] = np.arange(30)
+    opened = write(tmp_path / "a.fits.fz", fits.CompImageHDU(pixels, compression_type="RICE_1", tile_shape=tile))
+    with open_hdus(*opened) as file:
+        read = file.pixels(1)
+    assert read.dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(read, pixels)
+    np.testing.assert_array_equal(read, astropy_pixels(opened[0], 1))
+
+
+def test_only_whole_rows_of_rice_are_decompressed_without_astropy(tmp_path, monkeypatch):
+    """What cameras write does not pass through astropy; what it alone understands does."""
+    pixels = any_pixels("u2", (40, 30))
+    rows, parts, gzipped = (
+        write(tmp_path / f"{name}.fits.fz", fits.CompImageHDU(pixels, compression_type=kind, tile_shape=tile))
+        for name, kind, tile in (("a", "RICE_1", (1, 30)), ("b", "RICE_1", (8, 10)), ("c", "GZIP_1", (1, 30)))
+    )
+    by_astropy = []
+    monkeypatch.setattr(reader, "read_scaled", lambda file, extent: by_astropy.append(file.name))
+    for opened in (rows, parts, gzipped):
+        with open_hdus(*opened) as file:
+            file.pixels(1)
+    assert by_astropy == [parts[0], gzipped[0]]
+
+
+@pytest.mark.parametrize(("position", "value"), [(4, b"\x7f\xff\xff\xff"), (0, b"\xff\xff\xff\xff"), (0, b"\0\0\0\1")])
+def test_a_damaged_rice_tile_is_an_error(tmp_path, position, value):
+    """A tile that lies outside of its table, has a negative length, or ends too early."""
+    path = tmp_path / "a.fits.fz"
+    opened = write(path, fits.CompImageHDU(any_pixels("u2", (40, 30)), compression_type="RICE_1"))
+    with fits.open(path, disable_image_compression=True) as hdus:
+        offset = hdus[1].fileinfo()["datLoc"]
+    with path.open("r+b") as file:
+        file.seek(offset + position)
+        file.write(value)
+    opened = str(path), FileStat.of(path.stat()), Limits()
+    with pytest.raises(ExposureError, match="pixels of HDU 1 cannot be read"), open_hdus(*opened) as file:
+        file.pixels(1)
 
 
 def test_pixels_and_headers_may_be_read_in_any_order(tmp_path):
