@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,24 @@ from streamcal.calibs.values import as_array
 AXES_KEY = "CROSSTALK_AXES"
 FILE_AXES = "source,target"
 PYTHON_AXES = "target,source"
+
+# Cameras whose deployed files hold the matrices between chips in the other order than those within one: the script
+# that made DECam's from "victim source coefficient" turned the latter only.
+TURNED_BETWEEN_CHIPS = ("decam",)
+
+
+def axes_of(metadata: Mapping[str, Any], *, between_chips: bool = False) -> str:
+    """Return how a file lays its matrices out: as it says, else as its kind is known to.
+
+    Parameters
+    ----------
+    metadata : mapping
+        Of the file.
+    between_chips : bool
+        Ask for the inter-chip matrices, not for those of the detector's own amplifiers.
+    """
+    turned = between_chips and str(metadata.get("INSTRUME", "")).strip().lower() in TURNED_BETWEEN_CHIPS
+    return str(metadata.get(AXES_KEY) or (PYTHON_AXES if turned else FILE_AXES))
 
 
 def from_file(values: ArrayLike, n_amp: int, name: str, dtype: type, axes: str = FILE_AXES) -> NDArray[Any]:

@@ -60,11 +60,13 @@ def fill_from_dict(calib: CrosstalkCalib, dictionary: Mapping[str, Any]) -> None
     if calib.has_crosstalk:
         _require_coeffs(dictionary)
     calib.crosstalk_ratios_units = _read_units(dictionary)
-    order = str(as_mapping(dictionary.get("metadata"), "metadata").get(axes.AXES_KEY) or axes.FILE_AXES)
+    metadata = {"INSTRUME": dictionary.get("instrument", "")} | as_mapping(dictionary.get("metadata"), "metadata")
+    order = axes.axes_of(metadata)
     for name, (key, _, dtype, _) in MATRICES.items():
         if dictionary.get(key) is not None:
             setattr(calib, name, axes.from_file(dictionary[key], calib.n_amp, key, dtype, order))
     calib.fit_gains = _read_fit_gains(dictionary.get("fitGains"), calib.n_amp)
+    order = axes.axes_of(metadata, between_chips=True)
     calib.inter_chip = {
         source: axes.from_file(values, calib.n_amp, f"interChip {source}", float, order)
         for source, values in as_mapping(dictionary.get("interChip"), "interChip").items()

@@ -104,6 +104,35 @@ def test_file_that_says_target_first_is_read_so():
         CrosstalkCalib.from_dict(dictionary)
 
 
+# DECam's N11: what its detector receives from N10, by the published table of victims and sources, e.g. B from A 6.74e-5
+DECAM_FROM_N10 = [[3.94e-5, 0.0], [6.74e-5, 2.82e-5]]  # [target, source], and the order of the deployed file
+
+
+@pytest.mark.parametrize("instrument", ["DECam", "decam"])
+def test_matrices_between_chips_of_deployed_decam_files_are_target_by_target(instrument):
+    """Those within the chip are not: the script that made the files turned them alone."""
+    deployed = {
+        "metadata": {"INSTRUME": instrument, "OBSTYPE": "CROSSTALK"},
+        "coeffs": [0, 1e-4, 2e-4, 0],
+        "interChip": {"N10": np.ravel(DECAM_FROM_N10).tolist()},
+    }
+    calib = CrosstalkCalib.from_dict(deployed)
+    assert calib.inter_chip["N10"].tolist() == DECAM_FROM_N10
+    assert calib.coeffs.tolist() == [[0, 2e-4], [1e-4, 0]]
+    written = calib.to_dict()
+    assert written["interChip"]["N10"] == [3.94e-5, 6.74e-5, 0.0, 2.82e-5]
+    assert CrosstalkCalib.from_dict(written) == calib
+
+
+def test_decam_file_that_states_its_axes_is_read_so():
+    """What streamcal has written, or somebody has repaired, is not turned again."""
+    stated = {"INSTRUME": "DECam", "CROSSTALK_AXES": "source,target"}
+    calib = CrosstalkCalib.from_dict(
+        {"metadata": stated, "coeffs": np.zeros(4), "interChip": {"N10": np.ravel(np.transpose(DECAM_FROM_N10))}}
+    )
+    assert calib.inter_chip["N10"].tolist() == DECAM_FROM_N10
+
+
 def test_matrix_of_a_wrong_size_is_named():
     """The error says which one."""
     with pytest.raises(ValueError, match="coeffErr must hold 2 x 2 values, got 3"):
