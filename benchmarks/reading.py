@@ -11,16 +11,34 @@ from astropy.io import fits
 from benchmarks.common import Finding, best_of, make_job, recipe, report, scratch_folder, write_pairs
 from streamcal.instruments import load_instrument
 from streamcal.instruments.read import read_exposure
+from streamcal.instruments.tiles import RiceTiles, decompress
 from streamcal.records import ExposureInfo
 from streamcal.source.whole import Limits
 
 
 def read_by_astropy(paths):
-    """Read the pixels of all extensions; the fastest decompression without further packages."""
+    """Read the pixels of all extensions."""
     for path in paths:
         with fits.open(path, memmap=False) as hdus:
             for hdu in hdus[1:]:
                 hdu.data.sum()
+
+
+def load_tables(paths):
+    """Return the compressed images of files as `decompress` wants them."""
+    tables = []
+    for path in paths:
+        with fits.open(path, memmap=False, disable_image_compression=True) as hdus:
+            places = [(RiceTiles.of(hdu.header), hdu.fileinfo()["datLoc"], hdu.size) for hdu in hdus[1:]]
+        content = path.read_bytes()
+        tables += [(tiles, content[offset : offset + size]) for tiles, offset, size in places]
+    return tables
+
+
+def decompress_all(tables):
+    """Decompress, and nothing else: the fastest that we know of (faster than cfitsio by way of fitsio, and astropy)."""
+    for tiles, table in tables:
+        decompress(tiles, table)
 
 
 def main():
@@ -34,11 +52,13 @@ def main():
             for key in ("first", "second"):
                 read_exposure(ExposureInfo.from_dict(jobs[name][key]), instrument, Limits())
 
+        tables = load_tables(rice)
         seconds = best_of(
             {
                 "bytes": lambda: [path.read_bytes() for path in plain],
                 "plain": lambda: read("plain"),
                 "rice": lambda: read("rice"),
+                "tiles": lambda: decompress_all(tables),
                 "astropy": lambda: read_by_astropy(rice),
             },
             repeats=4,
@@ -48,7 +68,8 @@ def main():
             Finding(what="bytes of two plain files (s)", value=seconds["bytes"]),
             Finding(what="two plain files (s)", value=seconds["plain"]),
             Finding(what="two Rice-compressed files (s)", value=seconds["rice"]),
-            Finding(what="their decompression by astropy alone (s)", value=seconds["astropy"]),
+            Finding(what="their decompression alone (s)", value=seconds["tiles"]),
+            Finding(what="the same two files by astropy (s)", value=seconds["astropy"]),
         ]
     )
 

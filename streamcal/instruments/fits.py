@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from streamcal.errors import ExposureError, StreamcalError
 from streamcal.instruments.index import FileIndex, IndexCache
+from streamcal.instruments.tiles import read_rice
 from streamcal.instruments.values import Header, plain_header
 from streamcal.records import FileStat
 from streamcal.source.whole import HduExtent, Limits, open_fits, walk
@@ -54,20 +55,22 @@ class FitsFile:
         """
         with _worded(f"the pixels of HDU {number} cannot be read"):
             extent = self._index.extents[number]
-            if (stored := stored_type(extent)) and "BLANK" not in self.headers[number]:
-                return read_stored(self._file, extent, stored)
-            return read_scaled(self._file, extent)
+            dtype = None if "BLANK" in self.headers[number] else stored_type(extent)
+            stored = None if dtype is None else read_stored(self._file, extent)
+            if dtype is None or stored is None:
+                return read_scaled(self._file, extent)
+            return shift_stored(stored, dtype)
 
 
 def stored_type(extent: HduExtent) -> np.dtype[Any] | None:
-    """Return the type of the pixels of an uncompressed image that needs no scaling; None for any other HDU.
+    """Return the type of the pixels of an image that needs no scaling; None for any other HDU.
 
     Parameters
     ----------
     extent : HduExtent
         Of the HDU. A BZERO of half the range of its integers means unsigned ones (of bytes: signed).
     """
-    if extent.compressed or not extent.is_image or extent.bscale != 1:
+    if not extent.is_image or extent.bscale != 1:
         return None
     kind, size = "i" if extent.bitpix > 0 else "f", abs(extent.bitpix) // 8
     if extent.bzero == 0:
@@ -77,8 +80,8 @@ def stored_type(extent: HduExtent) -> np.dtype[Any] | None:
     return None
 
 
-def read_stored(file: BinaryIO, extent: HduExtent, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Read the pixels of an image from where they lie in the file.
+def read_stored(file: BinaryIO, extent: HduExtent) -> NDArray[Any] | None:
+    """Read the pixels of an image as they are stored.
 
     Parameters
     ----------
@@ -86,20 +89,21 @@ def read_stored(file: BinaryIO, extent: HduExtent, dtype: np.dtype[Any]) -> NDAr
         Plain FITS.
     extent : HduExtent
         Where they lie.
-    dtype : dtype
-        From `stored_type`.
 
     Returns
     -------
-    (rows, columns) ndarray
-        Native byte order.
+    (rows, columns) ndarray or None
+        Native byte order, signed (bytes: unsigned); None if they are compressed in a way that is left to astropy.
 
     Raises
     ------
     ValueError
-        If the file is shorter than it was.
+        If the file is shorter than it was, or its compressed image is damaged.
     """
-    pixels = np.empty(extent.naxis[1::-1], dtype)
+    if extent.compressed:
+        return read_rice(file, extent)
+    kind = "f" if extent.bitpix < 0 else "u" if extent.bitpix == 8 else "i"
+    pixels = np.empty(extent.naxis[1::-1], f"{kind}{abs(extent.bitpix) // 8}")
     file.seek(extent.data_offset)
     n_bytes = cast("BufferedReader", file).readinto(pixels.data.cast("B"))
     if n_bytes != pixels.nbytes:
@@ -107,13 +111,19 @@ def read_stored(file: BinaryIO, extent: HduExtent, dtype: np.dtype[Any]) -> NDAr
         raise ValueError(msg)
     if sys.byteorder == "little":
         pixels.byteswap(inplace=True)
-    if extent.bzero:
-        pixels ^= dtype.type(1 << (extent.bitpix - 1))  # adds half the range, modulo the range
     return pixels
 
 
+def shift_stored(pixels: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Add half the range, modulo the range, where integers stored with a sign are unsigned; in place."""
+    unsigned = pixels.view(dtype)
+    if dtype != pixels.dtype:
+        unsigned ^= dtype.type(1 << (8 * dtype.itemsize - 1))
+    return unsigned
+
+
 def read_scaled(file: BinaryIO, extent: HduExtent) -> NDArray[Any]:
-    """Have astropy read an image that is compressed or scaled, alone: it would parse all headers before it as well.
+    """Have astropy read any other image, alone: it would parse all headers before it as well.
 
     Parameters
     ----------
