@@ -16,6 +16,7 @@ from streamcal.ptc.curve import Curve
 from streamcal.ptc.flags import FitFlag
 from streamcal.ptc.least_squares import Minimum, Points, fit_model
 from streamcal.ptc.models import Model, Physics, make_model
+from streamcal.ptc.residuals import find_excess, find_pulls, reweight
 from streamcal.ptc.selection import (
     ABOVE_RANGE,
     ABOVE_TURNOFF,
@@ -25,6 +26,7 @@ from streamcal.ptc.selection import (
     USED,
     Judgement,
     count_levels,
+    find_soft_turnoff,
     is_off,
     judge_variances,
 )
@@ -37,7 +39,6 @@ Mask = NDArray[np.bool_]
 GAIN_RANGE = (0.01, 100.0)  # e-/ADU; outside, the fit ran away
 LARGEST_GAIN_ERROR = 0.5  # relative; beyond, the gain is not determined
 WEIGHT_TOLERANCE = 0.01  # relative change of the model's variance, and so of the errors, that asks for another round
-POOR = 1e-3  # probability of chi2 below which the errors of the points do not explain the residuals
 
 
 def fit_amplifier(curve: Curve, config: FitConfig | None = None) -> Solution:
@@ -45,8 +46,9 @@ def fit_amplifier(curve: Curve, config: FitConfig | None = None) -> Solution:
 
     Errors are the roots of the diagonal of the inverse of J^T J, with the errors of the points as measured (white-noise
     theory) but in proportion to the model's variance in place of the measured one, which would give low points too
-    much weight. If chi^2 is so large that its probability is below 0.1 %, they are multiplied by the root of
-    chi^2 / dof, and the solution is flagged POOR_FIT.
+    much weight. Light or electronics may make the variances scatter more than that and leave the covariances alone, so
+    the two are looked at apart: where the chi^2 of either is so large that its probability is below 0.1 %, its errors
+    are multiplied by the root of its chi^2 / dof, the fit is repeated, and the solution is flagged POOR_FIT.
 
     Parameters
     ----------
@@ -93,9 +95,11 @@ class _Fit:
         if refusal := self._refuse_few():
             return refusal
         minimum, settled = self._fit(judgement)
+        if settled and self._drop_soft_turnoff(minimum):
+            minimum, settled = self._fit(judgement)
         if refusal := self._refuse_few() or self._refuse_result(minimum, settled=settled and judgement.converged):
             return refusal
-        return self._describe(minimum)
+        return self._describe(*self._stretch_errors(minimum))
 
     @property
     def used(self) -> Mask:
@@ -132,7 +136,7 @@ class _Fit:
         expected = _variance_model(self.curve, judgement)
         minimum, settled = None, False
         for _ in range(self.config.max_iterations):
-            points = _reweight(self.points, expected)
+            points = reweight(self.points, expected)
             minimum = fit_model(self.model, points.take(self.used), parameters)
             parameters = minimum.parameters
             fitted = self.model.evaluate(self.curve.mean, parameters)
@@ -152,12 +156,33 @@ class _Fit:
         relative = points.error[:, 0, 0] / np.abs(fitted[:, 0, 0])
         off = used & is_off(pulls[:, 0, 0], relative, n_sigma * sigma, 0.01 * self.config.tolerance_percent)
         self.dropped[off] = [f"outlier: variance off by {pull:+.1f} sigma" for pull in pulls[off, 0, 0]]
-        n_lags = self.model.side**2
-        spread = (pulls**2).sum((1, 2)) / n_lags
+        n_lags = max(self.model.side**2 - 1, 1)
+        spread = ((pulls**2).sum((1, 2)) - pulls[:, 0, 0] ** 2) / n_lags
         usual = max(1.0, float(np.median(spread[used])))
-        odd = used & ~off & (spread > usual * (1 + n_sigma * np.sqrt(2 / n_lags))) if n_lags > 1 else np.zeros_like(off)
+        odd = used & ~off & (spread > usual * (1 + n_sigma * np.sqrt(2 / n_lags)))
         self.dropped[odd] = [f"outlier: covariances scatter {value:.1f} times as expected" for value in spread[odd]]
         return bool((off | odd).any())
+
+    def _drop_soft_turnoff(self, minimum: Minimum) -> bool:
+        """Drop bright pairs that bend the curve down, though none of them is far off; return whether any did."""
+        which = np.flatnonzero(self.used)
+        above = find_soft_turnoff(self.model, self._used_points(minimum), minimum.parameters, self.config)
+        self.dropped[which[above]] = ABOVE_TURNOFF
+        return bool(above.any())
+
+    def _stretch_errors(self, minimum: Minimum) -> tuple[Minimum, bool]:
+        """Fit again with errors as large as the residuals show; return it with chi^2 as before, and if it is poor."""
+        points, start = self._used_points(minimum), minimum.parameters
+        factor = find_excess(find_pulls(self.model, points, start), self.model.n_parameters)
+        if (factor == 1).all():
+            return minimum, False
+        found = fit_model(self.model, replace(points, error=points.error * factor), start)
+        pulls = find_pulls(self.model, points, found.parameters)
+        return replace(found, chi2=float(np.sum(pulls**2))), True
+
+    def _used_points(self, minimum: Minimum) -> Points:
+        points = self.points.take(self.used)
+        return reweight(points, self.model.evaluate(points.mean, minimum.parameters)[:, 0, 0])
 
     # what keeps an amplifier from having a solution
 
@@ -201,9 +226,8 @@ class _Fit:
 
     # the solution
 
-    def _describe(self, minimum: Minimum) -> Solution:
-        poor = _is_poor(minimum)
-        covariance = minimum.covariance * (minimum.chi2_dof if poor else 1.0)
+    def _describe(self, minimum: Minimum, poor: bool) -> Solution:
+        covariance = minimum.covariance
         parameters = minimum.parameters - minimum.bias
         physics = self.model.unpack(parameters)
         errors = self.model.unpack(np.sqrt(np.diag(covariance)))
@@ -269,19 +293,6 @@ def _variance_model(curve: Curve, judgement: Judgement) -> Array:
 
     variance: Array = ExpApproximation().evaluate(curve.mean, judgement.minimum.parameters)[:, 0, 0]
     return variance
-
-
-def _reweight(points: Points, variance: Array) -> Points:
-    """Return the points with errors in proportion to a model's variance in place of the measured one."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.abs(variance) / points.covariance[:, 0, 0]
-    return Points(mean=points.mean, covariance=points.covariance, error=points.error * ratio[:, None, None])
-
-
-def _is_poor(minimum: Minimum) -> bool:
-    from scipy.special import gammaincc
-
-    return minimum.dof > 0 and bool(gammaincc(minimum.dof / 2, minimum.chi2 / 2) < POOR)
 
 
 def _divide(physics: Physics, covariance: Array) -> tuple[Array, Array]:

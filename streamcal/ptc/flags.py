@@ -14,7 +14,10 @@ class FitFlag(_DescribedFlag):
     NOT_CONVERGED = 1 << 3, "the fit did not come to an end: all numbers are NaN"
     IMPLAUSIBLE = 1 << 4, "the fit ended at an impossible or undetermined gain: all numbers are NaN"
     NO_NOISE = 1 << 5, "the fitted noise variance is not above zero: noise is NaN"
-    POOR_FIT = 1 << 6, "chi2 is too large for the errors of the points; the errors given are scaled up by its root"
+    POOR_FIT = (
+        1 << 6,
+        "chi2 of the variances or of the covariances is too large for their errors; these are scaled up by its root",
+    )
     TURNOFF_NOT_REACHED = 1 << 7, "no pair lies above the turnoff: it is at least the number given"
     GAIN_CHANGED = 1 << 8, "the gain differs from that of the last accepted solution by more than the limit"
     NOISE_CHANGED = 1 << 9, "the noise differs from that of the last accepted solution by more than the limit"

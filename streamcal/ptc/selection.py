@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcal.ptc.least_squares import Minimum, Points, fit_model, fit_robustly
-from streamcal.ptc.models import ExpApproximation
+from streamcal.ptc.models import ExpApproximation, Model
+from streamcal.ptc.residuals import find_excess, find_pulls
 from streamcal.ptc.settings import FitConfig
 
 Array = NDArray[np.float64]
@@ -165,3 +166,39 @@ def find_above(pulls: Array, good: Mask, order: NDArray[np.intp]) -> Mask:
     above = np.zeros(len(order), dtype=bool)
     above[beyond] = bool((pulls[beyond] < 0).mean() > 0.5) if len(beyond) else False
     return above
+
+
+def find_soft_turnoff(model: Model, points: Points, start: Array, config: FitConfig) -> Mask:
+    """Return which points lie above a turnoff that sets in so gently that a fit of all points bends down with them.
+
+    Where the errors do not explain the variances, the brightest tenth is left out, then the next, down to half of the
+    points. If errors explain what is left, points are held against that curve, as any others.
+
+    Parameters
+    ----------
+    model : Model
+        What is fitted.
+    points : Points
+        Pairs that are used, errors in proportion to the model's variance.
+    start : (m,) ndarray of float64
+        Parameters fitted to all of them.
+    config : FitConfig
+        Gives ``n_sigma``, ``tolerance_percent`` and ``min_levels``.
+
+    Returns
+    -------
+    (n,) ndarray of bool
+        None of them if the variances are explained, or if they scatter everywhere.
+    """
+    for share in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5):
+        low = points.take(points.mean <= np.quantile(points.mean, share))
+        if count_levels(low.mean) <= config.min_levels:
+            break
+        parameters = start if share == 1 else fit_model(model, low, start).parameters
+        if find_excess(find_pulls(model, low, parameters), model.n_parameters)[0, 0] > 1:
+            continue
+        pulls = find_pulls(model, points, parameters)[:, 0, 0]
+        relative = points.error[:, 0, 0] / points.covariance[:, 0, 0]
+        good = ~is_off(pulls, relative, config.n_sigma, 0.01 * config.tolerance_percent)
+        return find_above(pulls, good, np.argsort(points.mean, kind="stable"))
+    return np.zeros(len(points.mean), dtype=bool)
