@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcal.calibs.threads import one_blas_thread
 from streamcal.records import ReadoutCorner
 
 BLOCK_PIXELS = 8192  # of each of the amplifiers: two blocks of 16 amplifiers in float32 stay in a 1 MB cache
@@ -122,16 +123,17 @@ def subtract_coupled(
     subtrahend : sequence of (ny, nx) ndarray of float32, optional
         One per target, filled with what was subtracted.
     """
-    for rows in _row_blocks(targets[0].shape):
-        observed = _gather(targets if sources is None else sources, rows)
-        added = coupling.contribution(observed)
-        for _ in range(iterations - 1 if sources is None else 0):
-            added = coupling.contribution(observed - added)
-        blocks = added.reshape(len(targets), -1, targets[0].shape[1])
-        for target, block in zip(targets, blocks, strict=True):
-            target[rows] -= block
-        for kept, block in zip(subtrahend or (), blocks, strict=False):
-            kept[rows] = block
+    with one_blas_thread():
+        for rows in _row_blocks(targets[0].shape):
+            observed = _gather(targets if sources is None else sources, rows)
+            added = coupling.contribution(observed)
+            for _ in range(iterations - 1 if sources is None else 0):
+                added = coupling.contribution(observed - added)
+            blocks = added.reshape(len(targets), -1, targets[0].shape[1])
+            for target, block in zip(targets, blocks, strict=True):
+                target[rows] -= block
+            for kept, block in zip(subtrahend or (), blocks, strict=False):
+                kept[rows] = block
 
 
 def mark_bright_sources(
