@@ -44,6 +44,10 @@ def find_notes(config: Config) -> Iterator[str]:
     if not config.pairing.group:
         fate = "taken for extras" if config.pairing.extras == "discard" else "paired with the first"
         yield f"{config.origin}: pairing.group is empty: a second run at the same levels will be {fate}"
+    isr = config.stages.get("isr", {})
+    if isr.get("overscan") == "none" and isr.get("bias") is None:
+        fate = "means will hold the pedestal and gains will be wrong, unless the exposures come corrected"
+        yield f"{config.origin}: stages.isr has neither overscan nor bias: {fate}"
 
 
 def find_stage_problems(workshop: Workshop) -> list[str]:

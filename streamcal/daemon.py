@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from streamcal import __version__
-from streamcal.check import find_stage_problems
+from streamcal.check import find_notes, find_stage_problems
 from streamcal.config import Config
 from streamcal.engine import EngineOptions, make_engine, state_of
 from streamcal.errors import ConfigError, PluginError, RetryLater
@@ -151,6 +151,8 @@ def run_daemon(config: Config, *, once: bool = False) -> int:
     workshop = prepare(config)
     for problem in find_stage_problems(workshop):
         log.warning("configuration", problem=problem)
+    for note in find_notes(config):
+        log.warning("configuration", note=note)
     make_folders(config)
     with ExitStack() as stack:
         stack.enter_context(StateLock(config.state_folder))

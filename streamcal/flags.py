@@ -58,6 +58,10 @@ class RowFlag(_DescribedFlag):
         "some crosstalk stays in: another detector's exposure did not come in time, or a coefficient is not finite",
     )
     ZERO_VARIANCE = 1 << 14, "the two flats do not differ at all: saturated, or no light was measured"
+    NO_BIAS_LEVEL = (
+        1 << 15,
+        "neither overscan nor bias was subtracted by isr: mean and gain are wrong unless the exposures came corrected",
+    )
 
 
 def decode_flags(value: int) -> list[str]:

@@ -46,6 +46,7 @@ def write_configuration(folder: Path, instrument: str, group: Sequence[str] | No
         "source": {"folders": ["incoming"]},
         "output": {"folder": "output"},
         "pairing": {"group": list(_ask_group(table) if group is None else group)},
+        "stages": table.init,
     }
     stages = {name: plugins.stages[name].settings for name in DEFAULT_STAGES}
     try:

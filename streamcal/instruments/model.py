@@ -183,6 +183,10 @@ class Instrument(Table):
         (), description="Amplifiers one by one; without them there is one for each image HDU and channel."
     )
 
+    init: dict[str, dict[str, Any]] = Field(
+        {}, description="Settings of stages that streamcal init writes into a configuration for this camera, by stage."
+    )
+
     @model_validator(mode="after")
     def _check_amplifiers(self) -> Self:
         places = [(amplifier.name, amplifier.extension) for amplifier in self.amplifiers]

@@ -102,7 +102,7 @@ def run_isr(exposure: Exposure, settings: IsrSettings, context: Context) -> Expo
         mask_bad_pixels(exposure, settings.bad_pixels, context)
     mask_edges(exposure, settings.edge, settings.edge_level)
     for name, amplifier in exposure.amplifiers.items():
-        flags = mask_nonfinite(amplifier) | (RowFlag.NO_OVERSCAN if fits[name] is None else 0)
+        flags = mask_nonfinite(amplifier) | (_flag_level(settings) if fits[name] is None else 0)
         search = NoiseSearch(
             exposure=exposure, amplifier=amplifier, overscan=fits[name], settings=settings, context=context
         )
@@ -124,6 +124,11 @@ def _reduce_amplifier(amplifier: Amplifier, settings: IsrSettings) -> Overscan |
     amplifier.suspect = _first_known(number_for(settings.suspect, amplifier.name), amplifier.suspect)
     mask_levels(amplifier, amplifier.saturation, amplifier.suspect)
     return subtract_overscan(amplifier, settings.overscan, settings)
+
+
+def _flag_level(settings: IsrSettings) -> RowFlag:
+    """Return how far to trust the level of pixels of which no overscan was subtracted."""
+    return RowFlag.NO_OVERSCAN | (RowFlag.NO_BIAS_LEVEL if settings.bias is None else 0)
 
 
 def _first_known(*values: float) -> float:

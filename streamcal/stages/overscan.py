@@ -84,7 +84,9 @@ def subtract_overscan(amplifier: Amplifier, place: str, settings: OverscanSettin
 def _cut_overscan(amplifier: Amplifier, place: str, model: str) -> NDArray[Any]:
     if place in PLACES:
         if place not in amplifier.overscan:
-            msg = f"amplifier {amplifier.name!r} has no overscan {place!r}, known: {', '.join(amplifier.overscan)}"
+            known = ", ".join(amplifier.overscan) or "none"
+            advice = "set stages.isr.overscan to one that is there, or to none and stages.isr.bias to a bias frame"
+            msg = f"amplifier {amplifier.name!r} has no overscan {place!r}, known: {known}; {advice}"
             raise StageError(msg)
         _check_rows(amplifier, place, amplifier.sections.get(place), model)
         return amplifier.overscan[place]

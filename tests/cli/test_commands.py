@@ -10,9 +10,17 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from astropy.io import fits
 
+from streamcal import results
+from streamcal.check import find_problems
+from streamcal.cli.init import write_configuration
+from streamcal.config import load_config
+from streamcal.instruments import instrument_names
 from streamcal.simulate import DEFAULT_CAMERA, simulate_run
+from streamcal.testing import make_flat_pair
 
 CAMERA = replace(DEFAULT_CAMERA, shape=(128, 96), prescan=4, overscan=16)
 
@@ -60,12 +68,49 @@ def test_status_imports_no_numerics(run_folder):
     assert done.returncode == 0, done.stderr
 
 
-def test_init_writes_what_check_accepts(tmp_path):
-    """A fresh configuration is complete: with its input folder made, check has nothing to say."""
-    assert streamcal("init", tmp_path).returncode == 0
+@pytest.mark.parametrize("instrument", instrument_names())
+def test_init_writes_what_check_accepts(tmp_path, instrument):
+    """A fresh configuration is complete: with its folder made, only the bias frames that it names are missing."""
+    path = write_configuration(tmp_path, instrument, group=["@run"])
     (tmp_path / "incoming").mkdir()
+    missing = {problem.split(":")[1].strip() for problem in find_problems(load_config(path))}
+    assert missing == ({"stages.isr.bias", "stages.isr.noise_frames"} if instrument == "simple" else set())
+
+
+def write_simple(path, image, kind):
+    """Write a file the way a camera without overscan does."""
+    header = fits.Header({"IMAGETYP": kind, "EXPTIME": 2.0, "DATE-OBS": f"2026-01-02T03:04:0{path.stem[-1]}"})
+    fits.PrimaryHDU((image + 1000).round().astype(np.uint16), header).writeto(path)
+
+
+def test_a_camera_without_overscan_from_init_to_gain(tmp_path):
+    """Its bias frames tell level and read noise; without them check refuses, naming both."""
+    assert streamcal("init", "--instrument", "simple", tmp_path).returncode == 0
+    folder = tmp_path / "incoming"
+    folder.mkdir()
     done = streamcal("check", tmp_path / "streamcal.toml")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, "stages.isr.bias: no file 'bias-1.fits'" in done.stderr) == (2, True)
+    rng = np.random.default_rng(1)
+    for name, flat in enumerate(make_flat_pair(shape=(256, 256)), 1):
+        write_simple(folder / f"flat-{name}.fits", flat, "Flat Field")
+        write_simple(folder / f"bias-{name}.fits", rng.normal(0, 4, flat.shape), "Bias Frame")
+    done = streamcal("run", tmp_path / "streamcal.toml", "--once")
+    assert done.returncode == 0, done.stderr
+    (row,) = results.read(tmp_path / "output").to_pylist()
+    assert results.decode_flags(row["flags"]) == ["NO_CROSSTALK", "NO_OVERSCAN"]
+    assert (row["read_noise_source"], row["read_noise"]) == ("frames", pytest.approx(4.0, rel=0.02))
+    assert row["mean"] == pytest.approx(10000 / 1.5, rel=0.001)
+    assert row["gain"] == pytest.approx(1.5, abs=4 * row["gain_error"])
+
+
+def test_a_pedestal_that_nothing_takes_off_is_noted(tmp_path):
+    """The configuration can be right, for exposures that come corrected: check says it and goes on, and so does run."""
+    path = write_configuration(tmp_path, "simulated", group=["@run"])
+    path.write_text(path.read_text().replace('# overscan = "serial"', 'overscan = "none"'))
+    (tmp_path / "incoming").mkdir()
+    done = streamcal("check", path)
+    assert (done.returncode, "stages.isr has neither overscan nor bias" in done.stderr) == (0, True)
+    assert "stages.isr has neither overscan nor bias" in streamcal("run", path, "--once").stderr
 
 
 def test_init_never_overwrites(run_folder):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from streamcal.errors import StageError
+from streamcal.flags import RowFlag
 from streamcal.testing import RecordingContext
 
 PATTERN = np.array([[0, 5, 0], [2, 0, 0]])
@@ -31,6 +32,13 @@ def test_bias_loses_its_own_overscan_level_first(calibrated):
     reduced = calibrated({"bias.fits": (PATTERN, 350, 0.0)}, bias="bias.fits")
     np.testing.assert_array_equal(reduced.amplifiers["A"].data, np.full((2, 3), 900))
     assert reduced.metadata["LSST ISR BIAS APPLIED"] is True
+
+
+def test_without_overscan_the_bias_tells_the_level(calibrated):
+    """The whole pedestal goes with it; only the overscan is missing."""
+    reduced = calibrated({"bias.fits": (PATTERN, 350, 0.0)}, bias="bias.fits", overscan="none").amplifiers["A"]
+    np.testing.assert_array_equal(reduced.data, np.full((2, 3), 650))
+    assert reduced.metadata["flags"] == RowFlag.NO_OVERSCAN
 
 
 def test_dark_is_scaled_by_exposure_time(calibrated):

@@ -100,10 +100,16 @@ def test_a_missing_overscan_is_an_error_that_names_those_there_are(isr, made):
         isr(made.exposure(amplifier), overscan="prescan")
 
 
+def test_a_camera_without_overscan_is_told_what_to_set(isr, made):
+    """The default asks for an overscan; there is none of any name."""
+    with pytest.raises(StageError, match=r"known: none; set stages\.isr\.overscan .* and stages\.isr\.bias to a bias"):
+        isr(made.exposure(made.amplifier(np.full((4, 2), 100))))
+
+
 def test_no_overscan_is_flagged(isr, made):
-    """With overscan = "none" pixels stay as they are, and the row says so."""
+    """With overscan = "none" pixels stay as they are, and the row says so: the mean holds the pedestal."""
     reduced = isr(made.exposure(made.amplifier(np.full((4, 2), 100))), overscan="none").amplifiers["A"]
-    assert reduced.metadata["flags"] == RowFlag.NO_OVERSCAN
+    assert reduced.metadata["flags"] == RowFlag.NO_OVERSCAN | RowFlag.NO_BIAS_LEVEL
     assert reduced.data.mean() == 100
     assert np.isnan(reduced.metadata["overscan_level"])
     assert reduced.metadata["row_overscan_covariance"] == 0

@@ -137,7 +137,7 @@ def test_configured_number_is_flagged(noise_of, made, numbers):
     exposure = made.exposure(*(made.amplifier(np.ones((4, 2)), name=name) for name in "AB"))
     found = noise_of(exposure, overscan="none", noise_adu=numbers)
     assert (found["read_noise"], found["read_noise_source"]) == (7.5, "config")
-    assert found["flags"] == RowFlag.READ_NOISE_CONFIGURED | RowFlag.NO_OVERSCAN
+    assert found["flags"] == RowFlag.READ_NOISE_CONFIGURED | RowFlag.NO_OVERSCAN | RowFlag.NO_BIAS_LEVEL
 
 
 def test_the_order_is_that_of_the_settings(noise_of, made):

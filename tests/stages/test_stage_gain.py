@@ -47,7 +47,7 @@ def test_missing_read_noise_gives_none_flagged_and_logged(measure):
     """No read noise where a correction needs it: the NONE value, flagged, with a warning."""
     flats = make_flat_pair(electrons=1000)
     row, context = measure(*flats)
-    assert row["flags"] == RowFlag.READ_NOISE_MISSING | RowFlag.NO_OVERSCAN
+    assert row["flags"] == RowFlag.READ_NOISE_MISSING | RowFlag.NO_OVERSCAN | RowFlag.NO_BIAS_LEVEL
     assert row["gain_correction"] == "NONE"
     assert row["gain"] == pytest.approx(1 / row["gain_statistic"])
     assert [event["event"] for event in context.events] == ["read noise is missing"]
@@ -56,7 +56,7 @@ def test_missing_read_noise_gives_none_flagged_and_logged(measure):
 def test_none_needs_no_read_noise(measure):
     """Nothing is missing where nothing is needed."""
     row, context = measure(*make_flat_pair(), correction="NONE")
-    assert row["flags"] == RowFlag.NO_OVERSCAN
+    assert row["flags"] == RowFlag.NO_OVERSCAN | RowFlag.NO_BIAS_LEVEL
     assert context.events == []
 
 
