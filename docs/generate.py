@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from streamcal.config import DEFAULT_STAGES, Config
+from streamcal.instruments import load_instrument
 from streamcal.plugins import load_plugins
 from streamcal.template import find_tables, write_template, write_value
 
@@ -68,6 +69,7 @@ def _write_example() -> str:
         "source": {"folders": ["incoming"]},
         "output": {"folder": "output"},
         "pairing": {"group": ["FILTER"]},
+        "stages": load_instrument("simple", base=ROOT).init,
     }
     stages = {name: plugins.stages[name].settings for name in DEFAULT_STAGES}
     return write_template(values, stages, "streamcal.toml")

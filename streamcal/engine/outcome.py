@@ -86,10 +86,20 @@ def execute(function: str, job: bytes) -> Outcome:
     """
     try:
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for results; a plugin's print is none
-            result = _import_function(function)(job)
-        return Outcome(ok=True, payload=_check_result(function, result))
+            return Outcome(ok=True, payload=call_function(function, job))
     except (Exception, SystemExit) as exc:  # noqa: BLE001 - the border of foreign code
         return Outcome.of_error(exc)
+
+
+def call_function(function: str, job: bytes) -> bytes:
+    """Return what a function, by its name ``module:qualname``, makes of a job.
+
+    Raises
+    ------
+    WorkerFailed
+        If it returns anything but bytes, or too many.
+    """
+    return _check_result(function, _import_function(function)(job))
 
 
 def _import_function(name: str) -> JobFunction:

@@ -1,8 +1,8 @@
 """The far end of an engine on other machines: jobs run in the limited child processes of a process that is not ours.
 
 A cluster brings the processes (Dask workers, say). In each, a station of ours keeps as many worker processes as the
-`LocalEngine` of the daemon's own machine would, with the same limits, warmed the same way, and checks that they are
-what the daemon expects. It knows nothing of the cluster; what crosses the network is bytes.
+`LocalEngine` of the daemon's own machine would, with the same limits, warmed the same way; each of them finds out at
+its start whether it is what the daemon expects. It knows nothing of the cluster; what crosses the network is bytes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
-from streamcal.engine.base import EngineOptions
+from streamcal.engine.base import EngineOptions, name_function
 from streamcal.engine.local import LocalEngine
-from streamcal.engine.outcome import Outcome
+from streamcal.engine.outcome import Outcome, call_function
 from streamcal.errors import StreamcalError, WorkerDiffers
 
 MOST_STATIONS = 4  # as many daemons of different configuration can share a worker; one more evicts the least used
@@ -32,7 +32,7 @@ class Order:
     options : EngineOptions
         Limits and warm-up; nothing of how the cluster is reached.
     identity : dict of str to str
-        What `EngineOptions.identify` tells on the daemon's machine.
+        What `EngineOptions.identify` tells on the daemon's machine; empty: workers may be anything.
     """
 
     options: EngineOptions
@@ -65,10 +65,10 @@ class Station:
     """
 
     def __init__(self, order: Order, workers: int) -> None:
-        self._order = order
-        self._engine = LocalEngine(replace(order.options, workers=workers))
-        self._difference: str | None = None  # not looked at yet
-        self._lock = threading.Lock()
+        payload = order.to_bytes()
+        self._engine = LocalEngine(
+            replace(order.options, workers=workers, start=name_function(start_child), start_payload=payload)
+        )
 
     def run(self, function: str, job: bytes) -> bytes:
         """Have a job done, and wait for it.
@@ -76,25 +76,60 @@ class Station:
         Raises
         ------
         WorkerDiffers
-            If the workers here are not what the order asks for.
+            If the child that got it is not what the order asks for; the job was not done.
         StreamcalError
             What the job raised, see `streamcal.engine.Engine`.
         """
-        with self._lock:
-            if self._difference is None:
-                self._difference = self._compare()
-        if self._difference:
-            raise WorkerDiffers(self._difference, after_seconds=1.0)
-        return self._engine.submit(function, job).result()
+        return self._engine.submit(run_in_child, f"{function}\0".encode() + job).result()
 
     def close(self) -> None:
         """End the worker processes when the jobs they have are done."""
         self._engine.shutdown(wait=False)
 
-    def _compare(self) -> str:
-        options = self._order.options
-        there = json.loads(self._engine.submit(options.identify, options.start_payload).result())
-        return describe_difference(self._order.identity, there)
+
+_difference = ""  # in a child: how it differs from what its order asks for
+
+
+def start_child(order: bytes) -> bytes:
+    """Warm this process as an order says, and find out whether it is what the order asks for.
+
+    Parameters
+    ----------
+    order : bytes
+        What `Order.to_bytes` gave.
+
+    Returns
+    -------
+    bytes
+        Nothing: each job is told by `run_in_child`, as a process that does not start is another matter.
+    """
+    global _difference  # noqa: PLW0603 - of this process, which has one order for life
+    wanted = Order.from_bytes(order)
+    options = wanted.options
+    call_function(options.start, options.start_payload)
+    if wanted.identity:
+        there = json.loads(call_function(options.identify, options.start_payload))
+        _difference = describe_difference(wanted.identity, there)
+    return b""
+
+
+def run_in_child(job: bytes) -> bytes:
+    """Do a job in a process that `start_child` has started.
+
+    Parameters
+    ----------
+    job : bytes
+        Name of the function, a zero byte, and its argument.
+
+    Raises
+    ------
+    WorkerDiffers
+        If this process is not what its order asks for.
+    """
+    if _difference:
+        raise WorkerDiffers(_difference, after_seconds=1.0)
+    function, _, argument = job.partition(b"\0")
+    return call_function(function.decode(), argument)
 
 
 class Stations:

@@ -47,7 +47,8 @@ def start_parsl(monkeypatch, wait_until, leaves_nothing):
         section = DOCS.split("## Parsl")[1]
         names = {"__name__": "streamcal_parsl"}
         exec(textwrap.dedent(re.search(r"\n(    .*\n(?:    .*\n|\n)+)", section)[1]), names)
-        options = EngineOptions(kind="parsl", environment={"PYTHONPATH": str(Path(__file__).parent)})
+        environment = {"PYTHONPATH": str(Path(__file__).parent)}
+        options = EngineOptions(kind="parsl", environment=environment, identify="jobs_for_tests:identify")
         engines.append(names["make_engine"](options))
         return engines[-1]
 

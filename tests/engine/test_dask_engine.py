@@ -4,7 +4,9 @@ import asyncio
 import threading
 import time
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,8 @@ from streamcal.engine.address import check_address, is_loopback
 from streamcal.engine.remote import Order, Stations, describe_difference
 from streamcal.errors import ConfigError, RetryLater, WorkerDied, WorkerDiffers
 from streamcal.faults.clusters import LocalCluster, find_free_port, kill
+
+HERE = Path(__file__).parent
 
 
 @pytest.fixture
@@ -203,6 +207,27 @@ def test_each_job_is_checked(stations):
     for _ in range(2):
         with pytest.raises(WorkerDiffers, match="colour is red here and missing there"):
             stations.run(order, 1, "builtins:bytes", b"x")
+
+
+def test_each_child_is_checked(stations, tmp_path):
+    """Another version installed while a worker runs: a child that imports it refuses its job; made right, it works."""
+    path = tmp_path / "version"
+    options = EngineOptions(
+        identify="jobs_for_tests:identify_by_file",
+        start_payload=str(path).encode(),
+        jobs_per_worker=1,
+        environment={"PYTHONPATH": str(HERE)},
+    )
+    order = Order(options=options, identity={"version": "1"}).to_bytes()
+    path.write_text("1")
+    assert stations.run(order, 1, "jobs_for_tests:echo", b"x") == b"x"
+    path.write_text("2")
+    with suppress(WorkerDiffers):  # its child may have started before
+        stations.run(order, 1, "jobs_for_tests:echo", b"x")
+    with pytest.raises(WorkerDiffers, match="version is 1 here and 2 there"):
+        stations.run(order, 1, "jobs_for_tests:echo", b"x")
+    path.write_text("1")
+    assert stations.run(order, 1, "jobs_for_tests:echo", b"x") == b"x"
 
 
 def test_stations_are_shared_and_few(stations):
