@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from streamcal.calibs.coefficients import choose_names
 from streamcal.calibs.crosstalk import CrosstalkCalib
+from streamcal.calibs.equations import NormalEquations
 from streamcal.calibs.gains import Gains, fill_gains, order_gains
 from streamcal.calibs.squares import Square, cut_squares, find_dark, noise_of
 from streamcal.calibs.subtract import mask_bits
+from streamcal.calibs.threads import one_blas_thread
 from streamcal.calibs.validate import AMPLIFIERS_KEY, join_names
 from streamcal.records import Exposure
 
@@ -49,7 +51,7 @@ class EstimateOptions:
     threshold: float = 30000.0
     do_sqr_crosstalk: bool = False
     n_sigma: float = 4.0
-    n_iter: int = 3
+    n_iter: int = 5
     min_pixels: int = 100
     block_size: int = 64
     grow: int = 8
@@ -83,71 +85,6 @@ class EstimateOptions:
                 raise ValueError(msg)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Normal:
-    """Normal equations of all targets, in which each square of the detector has a plane of its own taken off.
-
-    Attributes
-    ----------
-    matrix : (n_amp, p, p) ndarray of float64
-        By target: products of all amplifiers with each other (and with their squares: p is then twice n_amp) over
-        the pixels used for that target. Row and column ``t`` of ``matrix[t]`` are the target itself.
-    freedom : (n_amp,) ndarray of float64
-        Pixels used less planes' parameters.
-    n_bright : (n_amp, n_amp) ndarray of float64
-        Pixels used on which the source is bright, ``[target, source]``.
-    """
-
-    matrix: NDArray[np.float64]
-    freedom: NDArray[np.float64]
-    n_bright: NDArray[np.float64]
-
-    @classmethod
-    def empty(cls, n_amp: int, n_columns: int) -> Normal:
-        """Return equations of no pixel."""
-        return cls(np.zeros((n_amp, n_columns, n_columns)), np.zeros(n_amp), np.zeros((n_amp, n_amp)))
-
-    @property
-    def others(self) -> NDArray[np.bool_]:
-        """All coefficients but those of a target with itself, (n_amp, p)."""
-        n_amp, n_columns, _ = self.matrix.shape
-        return np.tile(~np.eye(n_amp, dtype=bool), n_columns // n_amp)
-
-    def add_square(self, square: Square, kept: NDArray[np.bool_], options: EstimateOptions) -> None:
-        """Add the pixels of a square that are kept, (n_amp, n), by target."""
-        columns = _columns(square, options)
-        weights = kept.astype(float)
-        self.n_bright[...] += weights @ (square.pixels > options.threshold).astype(float).T
-        for t, weight in enumerate(weights):
-            weighted = columns * weight
-            tilt = weighted @ square.plane
-            shape = np.linalg.pinv((square.plane.T * weight) @ square.plane, hermitian=True)
-            self.matrix[t] += weighted @ columns.T - tilt @ shape @ tilt.T
-        self.freedom[...] += np.maximum(weights.sum(axis=1) - square.plane.shape[1], 0.0)
-
-    def solve(self, wanted: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the coefficients and their variances for unit noise, both (n_amp, p), 0 where not wanted."""
-        chosen = np.where(wanted[:, :, None] & wanted[:, None, :], self.matrix, 0.0)
-        inverse = np.linalg.pinv(chosen, hermitian=True)
-        solution = np.einsum("tij,tj->ti", inverse, np.where(wanted, self._targets(), 0.0))
-        return solution, np.diagonal(inverse, axis1=1, axis2=2)
-
-    def weighted(self, least: float) -> Normal:
-        """Return the same in units of the noise found in each target, which is taken to be at least this."""
-        targets = self._targets()
-        rest = np.diagonal(targets) - np.einsum("ti,ti->t", self.solve(self.others)[0], targets)
-        freedom = np.maximum(self.freedom - np.count_nonzero(self.others, axis=1), 1.0)
-        variance = np.maximum(rest / freedom, least**2)
-        return replace(self, matrix=self.matrix / variance[:, None, None])
-
-    def _targets(self) -> NDArray[np.float64]:
-        """Return the products of each target with all, (n_amp, p)."""
-        return np.array([matrix[t] for t, matrix in enumerate(self.matrix)])
-
-    def __add__(self, other: Normal) -> Normal:
-        return Normal(self.matrix + other.matrix, self.freedom + other.freedom, self.n_bright + other.n_bright)
-
-
 def estimate_crosstalk(
     exposures: Iterable[Exposure],
     *,
@@ -160,11 +97,11 @@ def estimate_crosstalk(
 
     Each target amplifier is fitted by least squares with all others at once, ``T = b + sum_s (c_s S_s + q_s S_s^2)``,
     on squares of the detector that hold a bright source anywhere; ``b`` is a plane of its own in each square, so that
-    neither sky nor gradients enter. Pixels in and around the target's own light are left out, others are clipped about
-    the fit, which starts from the median of ``T / S`` over bright ``S``. ``S`` is the whole signal above the bias: a
-    quadratic term is to be subtracted without ``background_method``. As the sources are themselves observed with
-    crosstalk, both terms are taken to the true sources at the end, ``C = c + cC``. Exposures are used one after the
-    other and weighted by the noise found in them.
+    neither sky nor gradients enter. Pixels in and around the target's own light, also of stars fainter than the noise
+    of a pixel, are left out, others are clipped about the fit, which starts from the median of ``T / S`` over bright
+    ``S``. ``S`` is the whole signal above the bias: a quadratic term is to be subtracted without
+    ``background_method``. As the sources are themselves observed with crosstalk, both terms are taken to the true
+    sources at the end, ``C = c + cC``. Exposures are used one after the other and weighted by the noise found in them.
 
     Parameters
     ----------
@@ -183,9 +120,10 @@ def estimate_crosstalk(
     Returns
     -------
     CrosstalkCalib
-        ``coeff_err`` is the standard error of the coefficient (white noise; the peer stores the scatter of the
-        ratios), NaN where nothing was measured, as on the diagonal; ``coeff_num`` the number of bright pixels;
-        ``coeff_valid`` whether the coefficient exceeds its error.
+        ``coeff_err`` is the standard error of the coefficient (the peer stores the scatter of the ratios): that of
+        white noise, or more where squares and exposures scatter more than it lets them; NaN where nothing was
+        measured, as on the diagonal; ``coeff_num`` the number of bright pixels; ``coeff_valid`` whether the
+        coefficient exceeds its error.
 
     Raises
     ------
@@ -195,7 +133,7 @@ def estimate_crosstalk(
     """
     chosen = EstimateOptions(**options)
     calib: CrosstalkCalib | None = None
-    found: list[Normal] = []
+    found: list[NormalEquations] = []
     seen: list[Exposure] = []
     for exposure in exposures:
         if calib is None:
@@ -203,12 +141,15 @@ def estimate_crosstalk(
             bad = choose_names("bad_amps", bad_amps, names)
         _check_amplifiers(exposure, names)
         scale = np.ones(calib.n_amp) if gains is None else calib.fit_gains
-        found.append(_fit_exposure(_blank(exposure, bad), scale, chosen))
+        with one_blas_thread():
+            found.append(_fit_exposure(_blank(exposure, bad), scale, chosen))
         seen.append(replace(exposure, amplifiers={}))  # who it was, without its pixels
     if calib is None:
         msg = "exposures must hold at least one, got none"
         raise ValueError(msg)
-    _fill(calib, reduce(add, found), np.array([name not in bad for name in names]), chosen)
+    total = reduce(add, found)
+    total = replace(total, scatter=total.scatter + total.measure_scatter(found))
+    _fill(calib, total, np.array([name not in bad for name in names]), chosen)
     calib.update_metadata_from_exposures(seen)
     calib.update_metadata(set_date=True)
     return calib
@@ -253,15 +194,14 @@ def _columns(square: Square, options: EstimateOptions) -> NDArray[np.float64]:
     return np.vstack([square.pixels, (square.pixels + square.levels) ** 2 / options.threshold])
 
 
-def _fit_exposure(exposure: Exposure, scale: NDArray[np.float64], options: EstimateOptions) -> Normal:
+def _fit_exposure(exposure: Exposure, scale: NDArray[np.float64], options: EstimateOptions) -> NormalEquations:
     """Fit one exposure, clipping about the fit; return the equations of the pixels kept at last."""
     n_amp = len(scale)
     n_columns = n_amp * (2 if options.do_sqr_crosstalk else 1)
-    normal = Normal.empty(n_amp, n_columns)
     every = cut_squares(exposure, scale, mask_bits(options.bad_pixels), options.block_size)
     squares = [square for square in every if (square.pixels > options.threshold).any()]
     if not squares:
-        return normal
+        return NormalEquations.empty(n_amp, n_columns)
     coefficients = np.zeros((n_amp, n_columns))
     coefficients[:, :n_amp] = _median_ratios(squares, options.threshold)
     dark = [np.ones(square.pixels.shape, bool) for square in squares]
@@ -269,20 +209,27 @@ def _fit_exposure(exposure: Exposure, scale: NDArray[np.float64], options: Estim
         residuals = [_residual(*pair, coefficients, options) for pair in zip(squares, dark, strict=True)]
         noise = noise_of(residuals, options.least_noise)
         dark = find_dark(squares, residuals, noise, options.grow)
-        normal = Normal.empty(n_amp, n_columns)
-        for square, residual, free in zip(squares, residuals, dark, strict=True):
-            normal.add_square(square, free & (np.abs(residual) <= options.n_sigma * noise), options)
+        kept = [near & (np.abs(row) <= options.n_sigma * noise) for near, row in zip(dark, residuals, strict=True)]
+        parts = [
+            NormalEquations.of_square(square, _columns(square, options), chosen, options.threshold)
+            for square, chosen in zip(squares, kept, strict=True)
+        ]
+        normal = reduce(add, parts)
         coefficients, _ = normal.solve(normal.others)
-    return normal.weighted(options.least_noise)
+    return replace(normal, scatter=normal.measure_scatter(parts)).weighted(options.least_noise)
 
 
 def _residual(
     square: Square, free: NDArray[np.bool_], coefficients: NDArray[np.float64], options: EstimateOptions
 ) -> NDArray[np.float64]:
-    """Return the targets less their crosstalk and less the median of their own dark pixels, (n_amp, n)."""
+    """Return the targets less their crosstalk and less the plane of their own dark pixels, (n_amp, n)."""
     residual: NDArray[np.float64] = square.pixels - coefficients @ _columns(square, options)
     levels = [np.median(row[dark]) if dark.any() else 0.0 for row, dark in zip(residual, free, strict=True)]
     residual -= np.array(levels)[:, None]
+    scatter = 1.4826 * np.median(np.abs(residual), axis=1, keepdims=True)
+    limited = np.clip(residual, -3 * scatter, 3 * scatter) * free  # hits must not tilt the plane
+    tilts = np.einsum("tij,tj->ti", square.invert_planes(free.astype(float)), limited @ square.plane)
+    residual -= tilts @ square.plane.T
     return residual
 
 
@@ -297,13 +244,14 @@ def _median_ratios(squares: Sequence[Square], threshold: float) -> NDArray[np.fl
     return ratios
 
 
-def _fill(calib: CrosstalkCalib, normal: Normal, good: NDArray[np.bool_], options: EstimateOptions) -> None:
+def _fill(calib: CrosstalkCalib, normal: NormalEquations, good: NDArray[np.bool_], options: EstimateOptions) -> None:
     """Solve for the coefficients between good amplifiers that have enough bright pixels, and set them."""
     n_amp = calib.n_amp
     calib.coeff_num = np.where(good[:, None] & good, normal.n_bright, 0.0).astype(np.int64)
     measured = (calib.coeff_num >= options.min_pixels) & ~np.eye(n_amp, dtype=bool)
     wanted = np.tile(measured, normal.matrix.shape[1] // n_amp)
-    values, variances = normal.solve(wanted)
+    values, covariance = normal.solve(wanted)
+    variances = np.diagonal(covariance, axis1=1, axis2=2) * normal.excess[:, None]
     errors = np.sqrt(np.where(wanted & (variances > 0), variances, np.nan))  # rounding leaves some elsewhere
     squares = values[:, n_amp:] / options.threshold if options.do_sqr_crosstalk else np.zeros((n_amp, n_amp))
     true, true_squares = _refer_to_true_sources(values[:, :n_amp], squares)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from streamcal.calibs.subtract import median_level
 from streamcal.records import Exposure
 
 OWN_LIGHT_SIGMA = 10.0  # noise does not reach this, so that growing around such pixels costs little
+STAR_WIDTH = 9  # pixels: light too faint to be seen in one is looked for in the mean over such a square
+FAINT_LIGHT_SIGMA = 4.0  # of that mean: of white noise, or as it scatters where it does so more
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -39,6 +42,12 @@ class Square:
     pixels: NDArray[np.float64]
     levels: NDArray[np.float64]
     plane: NDArray[np.float64]
+
+    def invert_planes(self, weights: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the inverse normal matrices, (n_amp, 3, 3), of planes fitted with these weights, (n_amp, n)."""
+        products = (self.plane[:, :, None] * self.plane[:, None, :]).reshape(len(self.plane), -1)
+        inverse = np.linalg.pinv((weights @ products).reshape(-1, 3, 3), hermitian=True)
+        return np.asarray(inverse, float)
 
 
 def cut_squares(exposure: Exposure, scale: NDArray[np.float64], bits: int, size: int) -> list[Square]:
@@ -95,7 +104,7 @@ def find_dark(
 ) -> list[NDArray[np.bool_]]:
     """Find where amplifiers have no light of their own: not well above noise and crosstalk, nor near such a pixel.
 
-    The faint wings of a target's own sources would pass a clipping one by one and bias the fit together.
+    The wings of a target's own sources, and faint sources, would pass a clipping one by one and bias the fit together.
 
     Parameters
     ----------
@@ -113,18 +122,27 @@ def find_dark(
     list of (n_amp, n) ndarray of bool
         By square.
     """
-    from scipy.ndimage import maximum_filter1d, minimum_filter1d
+    from scipy.ndimage import maximum_filter1d, minimum_filter1d, uniform_filter1d
 
     shape = [max((square.place[axis].stop for square in squares), default=0) for axis in (0, 1)]
-    own = np.zeros((len(noise), *shape), np.uint8)
-    for square, residual in zip(squares, residuals, strict=True):
-        place = own[(slice(None), *square.place)]
-        place[:, square.good] = residual > OWN_LIGHT_SIGMA * noise
+    places = [(slice(None), *square.place) for square in squares]
+    own = np.zeros((len(noise), *shape), np.float32)  # in units of the noise, no more than what counts as light
+    for place, square, residual in zip(places, squares, residuals, strict=True):
+        own[place][:, square.good] = np.clip(residual / noise, -3.0, OWN_LIGHT_SIGMA)
+    faint = np.minimum(own, 3.0)  # so that a particle's hit is no faint star
+    own = np.asarray(own == OWN_LIGHT_SIGMA, np.uint8)
     for axis in (1, 2):  # light fills three by three pixels; a particle's hit is left to the clipping
         own = minimum_filter1d(own, 3, axis=axis, mode="nearest")
+        faint = uniform_filter1d(faint, STAR_WIDTH, axis=axis, mode="nearest")
     for axis in (1, 2):
-        own = maximum_filter1d(own, 2 * grow + 3, axis=axis, mode="nearest")
-    return [own[(slice(None), *square.place)][:, square.good] == 0 for square in squares]
+        own = maximum_filter1d(own, 3, axis=axis, mode="nearest")
+    scatter = noise_of(
+        [faint[place][:, square.good] for place, square in zip(places, squares, strict=True)], 1 / STAR_WIDTH
+    )
+    own |= faint > FAINT_LIGHT_SIGMA * scatter[:, :, None]
+    for axis in (1, 2):
+        own = maximum_filter1d(own, 2 * grow + 1, axis=axis, mode="nearest")
+    return [own[place][:, square.good] == 0 for place, square in zip(places, squares, strict=True)]
 
 
 def noise_of(residuals: Sequence[NDArray[np.float64]], least: float) -> NDArray[np.float64]:

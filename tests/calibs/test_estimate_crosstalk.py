@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from streamcal.calibs import CrosstalkCalib, estimate_crosstalk
 from streamcal.calibs.coupling import orient
@@ -134,6 +135,37 @@ def test_cosmic_rays_bad_pixels_and_nan_do_no_harm(simulate):
         exposure.amplifiers["C"].data[7, 7] = np.nan
     calib = estimate_crosstalk(exposures)
     assert np.abs(pulls(calib.coeffs, truth, calib.coeff_err)).max() < 4
+
+
+def add_faint_stars(rng, exposures, n_stars):
+    """Put stars of 30 to 3000 anywhere on every amplifier; what crosstalk they have is below the noise."""
+    for exposure in exposures:
+        for amplifier in exposure.amplifiers.values():
+            y, x = np.mgrid[: amplifier.data.shape[0], : amplifier.data.shape[1]]
+            for cy, cx in rng.uniform((0, 0), amplifier.data.shape, (n_stars, 2)):
+                light = 10 ** rng.uniform(1.5, 3.5) * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * 6.0**2))
+                amplifier.data += rng.poisson(light).astype(np.float32)
+
+
+def add_smooth_noise(rng, exposures, _):
+    """Add noise of 2 that is correlated over some pixels, of which no clipping and no mask can know."""
+    for exposure in exposures:
+        for amplifier in exposure.amplifiers.values():
+            noise = gaussian_filter(rng.normal(0, 1, amplifier.data.shape), 3)
+            amplifier.data += (2.0 * noise / noise.std()).astype(np.float32)
+
+
+@pytest.mark.parametrize(("disturb", "number"), [(add_faint_stars, 2), (add_faint_stars, 5), (add_smooth_noise, 0)])
+def test_errors_hold_over_faint_stars_and_correlated_noise(simulate, disturb, number):
+    """Pulls have width 1 to 1.2 where errors of white noise make it 2 to 13: light is masked, scatter is measured."""
+    truth, pull = random_coeffs(6), []
+    for seed in (1, 2, 3, 4):
+        exposures = simulate(truth, seed=seed, n_exposures=3, shape=(256, 192))
+        disturb(np.random.default_rng(seed), exposures, number)
+        calib = estimate_crosstalk(exposures)
+        pull.append(pulls(calib.coeffs, truth, calib.coeff_err))
+    assert np.nanstd(pull) == pytest.approx(1, abs=0.3)
+    assert np.isnan(pull).mean() < 0.1  # some sources are hidden under stars
 
 
 def test_amplifier_without_sources_has_no_coefficients(simulate, make_exposure):
