@@ -1,13 +1,17 @@
-"""What a process that measures is: its streamcal, its plugins, and the numbers that its kernels give.
+"""What a process that measures is: its streamcal, its plugins, what these stand on, and the numbers that kernels give.
 
-Two processes of the same fingerprint give the same rows for the same pair, on whatever machine they are.
+Two processes of the same fingerprint give the same rows for the same pair, on whatever machine they are; but for what a
+plugin imports that is neither its own package nor one of `LIBRARIES`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from collections.abc import Iterable
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from streamcal.plugins import PluginInfo
 
 PACKAGE = Path(__file__).parent
+LIBRARIES = ("numpy", "scipy", "numba", "llvmlite", "astropy", "pyarrow", "imagecodecs")
 SIDE = 96  # pixels; of the images that the kernels are tried on
 
 
@@ -34,7 +39,8 @@ def take_fingerprint(job: bytes) -> bytes:
     Returns
     -------
     bytes
-        A JSON object of texts: ``streamcal``, ``streamcal sources``, ``stages``, ``kernels``, and each plugin.
+        A JSON object of texts: ``streamcal``, ``streamcal sources``, ``stages``, ``kernels``, ``python``, the versions
+        of `LIBRARIES` that are installed, and of each plugin its version with a digest of its package, or of its file.
     """
     from streamcal.jobs import open_workshop_of
 
@@ -45,14 +51,44 @@ def take_fingerprint(job: bytes) -> bytes:
         "streamcal sources": digest_files(sorted(PACKAGE.rglob("*.py")) + sorted(PACKAGE.rglob("*.toml"))),
         "stages": workshop.chain.digest[:12],
         "kernels": digest_kernels(),
+        "python": platform.python_version(),
     }
-    return json.dumps(facts | plugins).encode()
+    return json.dumps(facts | _find_versions() | plugins).encode()
+
+
+def _find_versions() -> dict[str, str]:
+    """Return the versions of those libraries that are installed."""
+    versions = {}
+    for name in LIBRARIES:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
 
 
 def _describe_plugin(info: PluginInfo) -> str:
-    path = Path(info.path)
-    digest = f"({digest_files([path])})" if path.is_file() else ""
-    return f"{info.version} {digest}".strip()
+    digest = digest_files(find_sources(Path(info.path))) if info.path else ""
+    return f"{info.version} ({digest})" if digest else info.version
+
+
+def find_sources(path: Path) -> list[Path]:
+    """Return the files that a plugin's module consists of, with all that lies in its package.
+
+    Parameters
+    ----------
+    path : Path
+        File of the module.
+
+    Returns
+    -------
+    list of Path
+        Sorted. The file alone where it is in no package, or in that of streamcal, which has a digest of its own.
+    """
+    if PACKAGE in path.parents or not (path.parent / "__init__.py").is_file():
+        return [path]
+    folder = path.parent
+    while (folder.parent / "__init__.py").is_file():
+        folder = folder.parent
+    return sorted(file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
 
 
 def digest_files(paths: Iterable[Path]) -> str:

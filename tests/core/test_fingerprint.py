@@ -9,7 +9,7 @@ import pytest
 from streamcal import __version__
 from streamcal.config import parse_config
 from streamcal.daemon import make_run_engine, prepare
-from streamcal.fingerprint import digest_files, digest_kernels, take_fingerprint
+from streamcal.fingerprint import digest_files, digest_kernels, find_sources, take_fingerprint
 
 
 @pytest.fixture
@@ -44,6 +44,35 @@ def test_a_plugin_of_other_content_shows(fingerprint, tmp_path):
     (tmp_path / "plugins" / "mine.py").write_text('"""A plugin, edited."""\n')
     after = fingerprint()
     assert {name for name in before if before[name] != after[name]} == {"plugin mine"}
+
+
+def test_a_helper_module_of_a_plugin_shows(tmp_path):
+    """Of a package all counts, whichever module of it is the plugin; of a lone file that file."""
+    package = tmp_path / "package"
+    (package / "inner").mkdir(parents=True)
+    for name in ("__init__.py", "inner/__init__.py", "inner/plugin.py", "helper.py", "table.csv"):
+        (package / name).write_text(name)
+    (tmp_path / "lone.py").write_text("")
+    names = {str(path.relative_to(package)) for path in find_sources(package / "inner" / "plugin.py")}
+    assert names == {"__init__.py", "inner/__init__.py", "inner/plugin.py", "helper.py", "table.csv"}
+    assert find_sources(package / "__init__.py") == find_sources(package / "inner" / "plugin.py")
+    assert find_sources(tmp_path / "lone.py") == [tmp_path / "lone.py"]
+
+
+def test_libraries_show(fingerprint, monkeypatch):
+    """Another version of one of them is named, and one that is not installed is no error."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    def tell(name):
+        if name == "imagecodecs":
+            raise PackageNotFoundError
+        return {"numpy": "0.1"}.get(name) or version(name)
+
+    before = fingerprint()
+    monkeypatch.setattr("streamcal.fingerprint.version", tell)
+    after = fingerprint()
+    assert {name for name in before if before[name] != after.get(name)} - {"imagecodecs"} == {"numpy"}
+    assert {"python", "scipy", "numba", "astropy"} <= after.keys()
 
 
 def test_kernels_digest_their_numbers(monkeypatch):
