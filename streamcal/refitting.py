@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
@@ -23,6 +23,13 @@ from streamcal.run import Run
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+class Wish(NamedTuple):
+    """How a group is to be fitted."""
+
+    config: FitConfig
+    accept: bool = False  # later solutions are to be compared with these
 
 
 class Refitting:
@@ -54,10 +61,10 @@ class Refitting:
         self._output = output
         self._config = config
         self._log = structlog.get_logger("streamcal.refitting")
-        self._dirty: dict[GroupKey, tuple[float, FitConfig]] = {}  # since when, and how to fit
+        self._dirty: dict[GroupKey, tuple[float, Wish]] = {}  # since when, and how to fit
         self._unsearched = False  # groups left over from before are still to be looked for
         self._key: GroupKey | None = None  # the group in work; None while those are looked for
-        self._how = config  # it is fitted
+        self._how = Wish(config)  # it is fitted
         self._future: Future[bytes] | None = None
         self._began = 0.0
         self._batch: tuple[str, pa.RecordBatch] | None = None  # solved, not committed yet
@@ -84,7 +91,8 @@ class Refitting:
         Parameters
         ----------
         values : mapping
-            ``groups``, a list of the names that make a `GroupKey`, and ``fit``, the values of a `FitConfig`.
+            ``groups``, a list of the names that make a `GroupKey`, ``fit``, the values of a `FitConfig`, and
+            ``accept``, whether later solutions are to be compared with these.
 
         Returns
         -------
@@ -93,7 +101,7 @@ class Refitting:
         """
         try:
             keys = [GroupKey(**names) for names in values["groups"]]
-            how = FitConfig.model_validate(values["fit"])
+            how = Wish(FitConfig.model_validate(values["fit"]), accept=values.get("accept") is True)
             _check_names(keys)
         except (KeyError, TypeError, ValueError) as exc:
             return Outcome(text=f"not a request for fits, nothing done: {exc}", count=0)
@@ -101,8 +109,8 @@ class Refitting:
             self._dirty[key] = (float("-inf"), how)
         return Outcome(text=f"groups to be fitted: {len(keys)}", count=len(keys))
 
-    def _mark(self, key: GroupKey, how: FitConfig | None = None) -> None:
-        self._dirty.setdefault(key, (self._run.clock(), how or self._config))
+    def _mark(self, key: GroupKey, how: Wish | None = None) -> None:
+        self._dirty.setdefault(key, (self._run.clock(), how or Wish(self._config)))
 
     def dispatch(self, *, busy: bool = False, now: bool = False) -> bool:
         """Send the group that has waited longest to the engine, if it is due; return whether anything was sent.
@@ -134,7 +142,8 @@ class Refitting:
         if key is None:
             self._future = self._run.engine.submit(find_stale, str(self._output).encode())
         else:
-            self._future = self._run.engine.submit(fit_group, fit_job(self._output, key, self._how))
+            job = fit_job(self._output, key, self._how.config, accept=self._how.accept)
+            self._future = self._run.engine.submit(fit_group, job)
         self._future.add_done_callback(lambda _: self._run.wake.set())
 
     def commit(self) -> int:

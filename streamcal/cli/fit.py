@@ -41,6 +41,7 @@ def fit_output(  # noqa: PLR0913 - each is an option of the command
     detector: str | None = None,
     save: bool = True,
     check: bool = False,
+    accept: bool = False,
     as_json: bool = False,
 ) -> int:
     """Fit the curves of an output and print the solutions; return the exit code.
@@ -60,6 +61,8 @@ def fit_output(  # noqa: PLR0913 - each is an option of the command
         the same groups with the same settings, at once, and to store what it finds.
     check : bool
         Return 3 if an amplifier has no solution or breaks a limit.
+    accept : bool
+        Have later solutions compared with these, whatever they would be compared with themselves.
     as_json : bool
         A line of JSON an amplifier.
 
@@ -70,11 +73,14 @@ def fit_output(  # noqa: PLR0913 - each is an option of the command
     StateError
         If the output is damaged.
     """
+    if accept and not save:
+        msg = "--accept needs --save: solutions that are not stored cannot be compared with"
+        raise ConfigError(msg)
     need_output(output)
     settings = load_fit_config(output, config, model)
     keys = _choose_groups(output, group, detector)
-    rows = [row for key in _show_progress(keys) for row in _fit(output, key, settings)]
-    if save and not _ask_daemon(output, keys, settings):
+    rows = [row for key in _show_progress(keys) for row in _fit(output, key, settings, accept=accept)]
+    if save and not _ask_daemon(output, keys, settings, accept=accept):
         _save(output, rows)
     _print(rows, as_json=as_json)
     failed = any(row["flags"] & (BAD | LIMITS) for row in rows)
@@ -132,23 +138,21 @@ def _show_progress(keys: Sequence[GroupKey]) -> Iterator[GroupKey]:
     yield from track(keys, "fitting", console=console, transient=True, disable=not console.is_terminal or len(keys) < 2)
 
 
-def _fit(output: Path, key: GroupKey, settings: FitConfig) -> list[dict[str, Any]]:
+def _fit(output: Path, key: GroupKey, settings: FitConfig, *, accept: bool) -> list[dict[str, Any]]:
     from streamcal.ptc.solutions import fit_rows
 
-    return fit_rows(output.absolute(), key, settings)
+    return fit_rows(output.absolute(), key, settings, accept=accept)
 
 
-def _ask_daemon(output: Path, keys: Sequence[GroupKey], settings: FitConfig) -> bool:
+def _ask_daemon(output: Path, keys: Sequence[GroupKey], settings: FitConfig, *, accept: bool) -> bool:
     """Leave a request for a daemon that is at work; return whether there is one."""
     from streamcal import requests
 
     state = find_state(output)
     owner = lock_owner(state)
     if owner is not None:
-        groups = [key.to_dict() for key in keys]
-        requests.leave(
-            state / "requests", {"command": "fit", "groups": groups, "fit": settings.model_dump(mode="json")}
-        )
+        values = {"groups": [key.to_dict() for key in keys], "fit": settings.model_dump(mode="json"), "accept": accept}
+        requests.leave(state / "requests", {"command": "fit", **values})
         typer.echo(
             f"streamcal: the daemon ({owner}) is at work: it will fit these groups too, and store them", err=True
         )

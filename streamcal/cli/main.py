@@ -344,15 +344,22 @@ def fit(
     model: Annotated[str | None, typer.Option(help="Model instead of the configured one.")] = None,
     group: GroupOption = None,
     detector: DetectorOption = None,
-    save: Annotated[bool, typer.Option(help="Append the solutions to the ptc table (not while a daemon runs).")] = True,
-    limits: Annotated[bool, typer.Option("--check", help="Exit code 3 if a limit is broken.")] = False,
+    save: Annotated[
+        bool, typer.Option(help="Append the solutions to the ptc table; a daemon at work is asked to do so.")
+    ] = True,
+    limits: Annotated[
+        bool, typer.Option("--check", help="Exit code 3 if a limit is broken or an amplifier has no solution.")
+    ] = False,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Compare later solutions with these: after a change that is known.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Fit photon transfer curves: gain, noise and a_ij of each amplifier."""
     from streamcal.cli.fit import fit_output
 
     options: dict[str, Any] = {"config": config, "model": model, "group": group, "detector": detector}
-    raise typer.Exit(fit_output(output, save=save, check=limits, as_json=as_json, **options))
+    raise typer.Exit(fit_output(output, save=save, check=limits, accept=accept, as_json=as_json, **options))
 
 
 @app.command()
@@ -378,12 +385,20 @@ def plot(
 def export(
     output: OutputArgument,
     kind: Annotated[str, typer.Option("--format", help="parquet, csv, feather or lsst-ptc.")],
-    to: Annotated[Path | None, typer.Option("--to", metavar="PATH", help="File or folder; default: in OUTPUT.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="PATH", help="File or folder; default: in the working folder.")
+    ] = None,
     table: Annotated[str, typer.Option(help="measurements, exposures or ptc.")] = "measurements",
     group: GroupOption = None,
     detector: DetectorOption = None,
     partial: Annotated[bool, typer.Option("--partial", help="lsst-ptc: a PARTIAL file for each pair.")] = False,
-    dummies: Annotated[bool, typer.Option("--dummies", help="lsst-ptc: DUMMY files for unpaired exposures.")] = False,
+    dummies: Annotated[
+        bool,
+        typer.Option(
+            "--dummies",
+            help="With --partial: a DUMMY file for each other exposure of a pair, and for those that found none.",
+        ),
+    ] = False,
 ) -> None:
     """Write results in another form."""
     from streamcal.cli.export import export_output

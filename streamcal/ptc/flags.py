@@ -19,16 +19,24 @@ class FitFlag(_DescribedFlag):
         "chi2 of the variances or of the covariances is too large for their errors; these are scaled up by its root",
     )
     TURNOFF_NOT_REACHED = 1 << 7, "no pair lies above the turnoff: it is at least the number given"
-    GAIN_CHANGED = 1 << 8, "the gain differs from that of the last accepted solution by more than the limit"
-    NOISE_CHANGED = 1 << 9, "the noise differs from that of the last accepted solution by more than the limit"
+    GAIN_CHANGED = (
+        1 << 8,
+        "the gain differs from the last accepted one by more than the limit and than the errors allow",
+    )
+    NOISE_CHANGED = (
+        1 << 9,
+        "the noise differs from the last accepted one by more than the limit and than the errors allow",
+    )
     NOISE_HIGH = 1 << 10, "the noise is above the limit"
     TURNOFF_LOW = 1 << 11, "the turnoff is below the limit"
+    GAIN_STEP = 1 << 12, "the gain of the pairs changes with time, within the group, by more than the limit"
+    ACCEPTED = 1 << 13, "somebody accepted it: later solutions are compared with it, whatever it was compared with"
 
 
 BAD = FitFlag.TOO_FEW_LEVELS | FitFlag.DEAD | FitFlag.NOT_MEASURED | FitFlag.NOT_CONVERGED | FitFlag.IMPLAUSIBLE
 """Bits of amplifiers without a solution."""
 
-LIMITS = FitFlag.GAIN_CHANGED | FitFlag.NOISE_CHANGED | FitFlag.NOISE_HIGH | FitFlag.TURNOFF_LOW
+LIMITS = FitFlag.GAIN_CHANGED | FitFlag.NOISE_CHANGED | FitFlag.NOISE_HIGH | FitFlag.TURNOFF_LOW | FitFlag.GAIN_STEP
 """Bits of solutions outside the configured limits."""
 
 

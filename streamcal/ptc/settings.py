@@ -13,10 +13,19 @@ class LimitsConfig(Settings):
     """When a solution is worth a warning; the usual acceptance is 5 % on gain and noise and 90000 e- of turnoff."""
 
     gain_change_percent: float | None = Field(
-        5.0, gt=0, description="Largest change of the gain against the last accepted solution of an earlier group (%)."
+        5.0,
+        gt=0,
+        description="Largest change of the gain against the last accepted solution of an earlier group, and with time"
+        " within a group (%). Groups that tell runs or nights apart (pairing.group) make it sensitive.",
     )
     noise_change_percent: float | None = Field(
         5.0, gt=0, description="Largest change of the noise against the last accepted solution of an earlier group (%)."
+    )
+    n_sigma: float = Field(
+        3.0,
+        ge=0,
+        description="A change must be larger than so many standard errors, too; and a gain or noise is compared with"
+        " only if so many of its own are within the limit.",
     )
     max_noise: float | None = Field(None, gt=0, description="Largest noise (e-).")
     min_turnoff: float | None = Field(None, gt=0, description="Lowest turnoff (e-), such as 90000.")

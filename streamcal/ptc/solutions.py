@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamcal.ptc.columns import solution_schema
-from streamcal.ptc.limits import check_limits, find_accepted
+from streamcal.ptc.flags import BAD, FitFlag
+from streamcal.ptc.limits import check_changes, check_specifications
 from streamcal.ptc.observations import GroupKey, as_floats, find_groups, make_curve, read_group, split_amplifiers
 from streamcal.ptc.settings import FitConfig
+from streamcal.ptc.step import check_step
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,12 +27,17 @@ Output = str | os.PathLike[str]
 TABLE = "ptc"
 COMPARED = (
     *("seq", "instrument", "detector", "amplifier", "model", "group", "first_seq", "last_seq"),
-    *("flags", "gain", "noise"),
+    *("flags", "gain", "gain_error", "noise", "noise_error"),
 )
+AMPLIFIER = ("instrument", "detector", "amplifier", "group")
 
 
 def solutions(
-    output: Output | Sequence[Output], columns: Sequence[str] | None = None, *, history: bool = False
+    output: Output | Sequence[Output],
+    columns: Sequence[str] | None = None,
+    *,
+    history: bool = False,
+    model: str | None = None,
 ) -> pa.Table:
     """Read the solutions of the photon transfer curves.
 
@@ -42,6 +49,8 @@ def solutions(
         Columns to return; all by default.
     history : bool
         Return every version, in order, and not only the latest of each amplifier and group.
+    model : str, optional
+        Only solutions of this model; by default the latest of whatever model.
 
     Returns
     -------
@@ -57,11 +66,24 @@ def solutions(
     import pyarrow as pa
 
     outputs = [output] if isinstance(output, str | os.PathLike) else output
-    return pa.concat_tables([_read(one, columns, history=history) for one in outputs], promote_options="permissive")
+    tables = [_read(one, columns, model=model, history=history) for one in outputs]
+    return pa.concat_tables(tables, promote_options="permissive")
 
 
-def _read(output: Output, columns: Sequence[str] | None, *, history: bool) -> pa.Table:
+def read_earlier(output: Output) -> list[dict[str, Any]]:
+    """Return what solutions are compared with: the latest of each group, amplifier and model, and all accepted ones."""
+    rows: list[dict[str, Any]] = _read(output, COMPARED, history=True).to_pylist()
+    newest = {tuple(row[name] for name in (*AMPLIFIER, "model")): row["seq"] for row in rows}
+    return [
+        row
+        for row in rows
+        if row["flags"] & FitFlag.ACCEPTED or row["seq"] == newest[tuple(row[name] for name in (*AMPLIFIER, "model"))]
+    ]
+
+
+def _read(output: Output, columns: Sequence[str] | None, *, history: bool, model: str | None = None) -> pa.Table:
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     from streamcal import results
 
@@ -69,10 +91,10 @@ def _read(output: Output, columns: Sequence[str] | None, *, history: bool) -> pa
     if (folder / "measurements").is_dir() and not (folder / TABLE / "CURRENT").is_file():
         table = solution_schema().empty_table()
     else:
-        table = results.read(output, table=TABLE)
+        wanted = None if columns is None else list(dict.fromkeys((*columns, *AMPLIFIER)))
+        table = results.read(output, wanted, None if model is None else pc.field("model") == model, table=TABLE)
     if not history:
-        names = ("instrument", "detector", "amplifier", "group")
-        keys = zip(*(table[name].to_pylist() for name in names), strict=True)
+        keys = zip(*(table[name].to_pylist() for name in AMPLIFIER), strict=True)
         newest = {key: index for index, key in enumerate(keys)}  # rows are in order of commit
         table = table.take(pa.array(sorted(newest.values()), pa.int64()))
     return table if columns is None else table.select(list(columns))
@@ -81,9 +103,10 @@ def _read(output: Output, columns: Sequence[str] | None, *, history: bool) -> pa
 # jobs
 
 
-def fit_job(output: Output, key: GroupKey, config: FitConfig) -> bytes:
+def fit_job(output: Output, key: GroupKey, config: FitConfig, *, accept: bool = False) -> bytes:
     """Return the job that has a group fitted by `fit_group`."""
-    values = {"output": os.fspath(output), "key": key.to_dict(), "config": config.model_dump(mode="json")}
+    settings = config.model_dump(mode="json")
+    values = {"output": os.fspath(output), "key": key.to_dict(), "config": settings, "accept": accept}
     return json.dumps(values).encode()
 
 
@@ -108,7 +131,7 @@ def fit_group(job: bytes) -> bytes:
 
     values = json.loads(job)
     config = FitConfig.model_validate(values["config"])
-    rows = fit_rows(values["output"], GroupKey(**values["key"]), config)
+    rows = fit_rows(values["output"], GroupKey(**values["key"]), config, accept=values["accept"])
     batch = build_batch(solution_schema(), rows)
     buffer = pa.BufferOutputStream()
     with pa.ipc.new_stream(buffer, batch.schema) as writer:
@@ -116,11 +139,14 @@ def fit_group(job: bytes) -> bytes:
     return bytes(buffer.getvalue().to_pybytes())
 
 
-def fit_rows(output: Output, key: GroupKey, config: FitConfig) -> list[dict[str, Any]]:
-    """Fit all amplifiers of a group and return the rows as plain values, limits checked, see `fit_group`."""
+def fit_rows(output: Output, key: GroupKey, config: FitConfig, *, accept: bool = False) -> list[dict[str, Any]]:
+    """Fit all amplifiers of a group and return the rows as plain values, limits checked, see `fit_group`.
+
+    With ``accept`` they are what later solutions are compared with, and are not held against earlier ones themselves.
+    """
     from streamcal.ptc.fit import fit_amplifier
 
-    earlier = solutions(output, COMPARED).to_pylist()
+    earlier = [] if accept else read_earlier(output)
     rows = []
     for amplifier, measured in split_amplifiers(read_group(output, key)):
         curve = make_curve(measured)
@@ -129,7 +155,17 @@ def fit_rows(output: Output, key: GroupKey, config: FitConfig) -> list[dict[str,
         row |= _describe(solution, keep_covariance=config.keep_covariance)
         row |= {"mean": curve.mean, "variance": curve.variance, "variance_error": curve.error[:, 0, 0]}
         row |= _describe_span(measured)
-        rows.append(_watch(row, earlier, config))
+        if accept and not row["flags"] & BAD:
+            row["flags"] |= int(FitFlag.ACCEPTED)
+        broken = (
+            *check_changes(row, earlier, config.limits),
+            *check_step(curve, solution, as_floats(measured, "mjd_start"), config.limits),
+            *check_specifications(row, config.limits),
+        )
+        for flag, text in broken:
+            row["flags"] |= int(flag)
+            row["reason"] = f"{row['reason']}; {text}" if row["reason"] else text
+        rows.append(row)
     return rows
 
 
@@ -157,13 +193,6 @@ def _describe_span(measured: pa.Table) -> dict[str, Any]:
     known = start[np.isfinite(start)]
     first = float(known.min()) if len(known) else float("nan")
     return {"first_seq": min(seq), "last_seq": max(seq), "pair_seq": seq, "mjd_start": first}
-
-
-def _watch(row: dict[str, Any], earlier: Sequence[dict[str, Any]], config: FitConfig) -> dict[str, Any]:
-    for flag, text in check_limits(row, find_accepted(row, earlier), config.limits):
-        row["flags"] |= int(flag)
-        row["reason"] = f"{row['reason']}; {text}" if row["reason"] else text
-    return row
 
 
 def find_stale(job: bytes) -> bytes:

@@ -82,12 +82,14 @@ def write_pairs(output, curve=None, *, places=None, change=lambda rows: rows, **
     return output
 
 
-def write_solutions(output, config=None):
-    """Fit all groups of an output and append the solutions, as the daemon does."""
+def write_solutions(output, config=None, *, group=None, accept=False):
+    """Fit all groups of an output, or one, and append the solutions, as the daemon does."""
     config = config or FitConfig(side=4)
     for key in find_groups(output):
+        if group not in {None, key.group}:
+            continue
         with open_sink(output, "ptc") as sink:
-            rows = [{**row, "seq": sink.next_seq} for row in fit_rows(output, key, config)]
+            rows = [{**row, "seq": sink.next_seq} for row in fit_rows(output, key, config, accept=accept)]
             batch = build_batch(solution_schema(), rows)
             sink.append(batch, key=f"{key}{sink.next_seq}", record=lambda _db, _seq: None)
     return output

@@ -13,6 +13,7 @@ from streamcal.cli.fit import fit_output, format_uncertain
 from streamcal.cli.plot import plot_output
 from streamcal.errors import ConfigError
 from streamcal.lock import StateLock
+from streamcal.ptc import FitFlag
 from streamcal.ptc.solutions import solutions
 
 
@@ -58,6 +59,14 @@ def test_while_a_daemon_is_at_work_it_is_asked_to_fit(output, capsys):
     (request,) = requests.pending(output / "state" / "requests")
     assert request.values["groups"] == [{"instrument": "simulated", "detector": "S00", "group": "RUNID=1"}]
     assert request.values["fit"]["model"] == "POLYNOMIAL"
+
+
+def test_accepted_solutions_are_stored_as_such(output, capsys):
+    """By --accept; without storing them there is nothing to compare with."""
+    assert fit_output(output, accept=True) == 0
+    assert all(flags & FitFlag.ACCEPTED for flags in solutions(output)["flags"].to_pylist())
+    with pytest.raises(ConfigError, match="--accept needs --save"):
+        fit_output(output, accept=True, save=False)
 
 
 def test_without_saving_no_daemon_is_asked(output):

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from streamcal.engine.inline import InlineEngine
 from streamcal.errors import RetryLater, WorkerFailed
-from streamcal.ptc import FitConfig, LimitsConfig
+from streamcal.ptc import FitConfig, FitFlag, LimitsConfig
 from streamcal.ptc.solutions import solutions
 from streamcal.refitting import Refitting
 from streamcal.testing import ManualClock
@@ -212,6 +212,15 @@ def test_a_request_is_served_at_once_its_own_way(measured):
     assert live.refitting.commit() == 2
     assert live.batches[0][1]["model"].to_pylist() == ["POLYNOMIAL"] * 2
     assert live.refitting.idle
+
+
+def test_a_request_may_accept(measured):
+    """Its solutions are those that later ones are compared with."""
+    live = Live(measured, InlineEngine())
+    live.refitting.ask(wish(accept=True))
+    live.refitting.dispatch()
+    live.refitting.commit()
+    assert all(flags & FitFlag.ACCEPTED for flags in live.batches[0][1]["flags"].to_pylist())
 
 
 def test_an_engine_that_is_away_keeps_the_wish(measured):
