@@ -137,8 +137,8 @@ class Calib(ABC):
     def update_metadata_from_exposures(self, exposures: Iterable[Exposure]) -> None:
         """Note of which exposures this calibration is made, and what their headers agree on.
 
-        ``CPP_INPUT_n``, ``CPP_INPUT_DATE_n`` (MJD, TAI) and ``CPP_INPUT_EXPT_n`` (s) name the exposures; instrument,
-        detector, ``FILTER``, ``RAFTNAME``, ``SLOTNAME`` and the sequencer's ``SEQFILE``, ``SEQNAME``, ``SEQCKSUM``
+        ``CPP_INPUT_n``, ``CPP_INPUT_DATE_n`` (MJD, TAI) and ``CPP_INPUT_EXPT_n`` (s) name the exposures; instrument
+        (as the header calls it, else as the configuration does), detector, ``FILTER``, ``RAFTNAME``, ``SLOTNAME`` and the sequencer's ``SEQFILE``, ``SEQNAME``, ``SEQCKSUM``
         are taken over. Where exposures differ in one of the latter the first counts, with a warning.
 
         Parameters
@@ -155,7 +155,7 @@ class Calib(ABC):
         for n, exposure in enumerate(exposures):
             info = exposure.info
             own = {key: exposure.header[key] for key in IDENTITY_KEYS if key in exposure.header}
-            own |= {"INSTRUME": info.instrument, "DETECTOR_NAME": info.detector}
+            own |= {"INSTRUME": own.get("INSTRUME") or info.instrument, "DETECTOR_NAME": info.detector}
             for key, value in own.items():
                 self._agree(key, entries.setdefault(key, value), value)
             entries[f"CPP_INPUT_{n}"] = info.exposure_id

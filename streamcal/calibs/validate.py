@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from streamcal.calibs.crosstalk import CrosstalkCalib
 
 FINITE, NOT_NEGATIVE = "be finite where coeff_valid is set", "not be negative"
+OTHER_NAMES = {"lsstcomcam": "comcam", "hyper suprime-cam": "hsc"}  # of a camera, in headers or in calibrations
 AMPLIFIERS_KEY = "AMPLIFIERS"  # metadata: names in the order of the coefficients; deployed files lack it
 
 
@@ -75,7 +76,8 @@ def _validate_numbers(name: str, values: NDArray[Any], wrong: NDArray[np.bool_],
 def validate_identity(calib: CrosstalkCalib, other: Detector | Exposure | CrosstalkCalib) -> None:
     """Check that a calibration and something else are of one detector.
 
-    Identities are compared where both sides have one. An exposure's detector may be called by name, number or serial.
+    Identities are compared where both sides have one. An exposure's detector may be called by name, number or serial,
+    its instrument as in ``INSTRUME`` of its header or as in the configuration; upper and lower case do not matter.
 
     Raises
     ------
@@ -86,14 +88,15 @@ def validate_identity(calib: CrosstalkCalib, other: Detector | Exposure | Crosst
     if not isinstance(other, Detector | Exposure) and not hasattr(other, "crosstalk_ratios_units"):
         msg = f"a calibration is validated against a Detector, an Exposure or another one, got {type(other).__name__}"
         raise ValueError(msg)
-    count, instrument, names = _identify(other)
+    count, instruments, names = _identify(other)
     metadata = calib.get_metadata()
     pairs: list[tuple[str, Any, Any]] = [("n_amp", calib.n_amp, count)]
     amplifiers = _amplifiers(other)
     if amplifiers and metadata.get(AMPLIFIERS_KEY):
         pairs.append(("amplifiers", metadata[AMPLIFIERS_KEY], amplifiers))
-    if instrument and metadata["INSTRUME"]:
-        pairs.append(("instrument", str(metadata["INSTRUME"]).lower(), instrument.lower()))
+    instrument = _instruments(metadata["INSTRUME"])
+    if instruments and instrument and not instruments & instrument:
+        pairs.append(("instrument", *(" or ".join(sorted(each)) for each in (instrument, instruments))))
     if not isinstance(other, Detector | Exposure):
         pairs.append(("crosstalk_ratios_units", calib.crosstalk_ratios_units, other.crosstalk_ratios_units))
     own = _names(metadata)
@@ -105,14 +108,20 @@ def validate_identity(calib: CrosstalkCalib, other: Detector | Exposure | Crosst
             raise ValueError(msg)
 
 
-def _identify(other: Detector | Exposure | CrosstalkCalib) -> tuple[int, str, set[str]]:
-    """Return number of amplifiers, instrument and the detector's names; the instrument of an exposure is our own."""
+def _identify(other: Detector | Exposure | CrosstalkCalib) -> tuple[int, set[str], set[str]]:
+    """Return number of amplifiers, names of the instrument and of the detector."""
     if isinstance(other, Exposure):
-        return len(other.amplifiers), "", {other.info.detector} - {""}
+        said = _instruments(other.header.get("INSTRUME"))  # without it there is only the name of a configuration
+        return len(other.amplifiers), said and said | _instruments(other.info.instrument), {other.info.detector} - {""}
     if isinstance(other, Detector):
-        return other.n_amp, other.instrument, {other.name, other.serial} - {""}
+        return other.n_amp, _instruments(other.instrument), {other.name, other.serial} - {""}
     metadata = other.get_metadata()
-    return other.n_amp, str(metadata["INSTRUME"]), _names(metadata)
+    return other.n_amp, _instruments(metadata["INSTRUME"]), _names(metadata)
+
+
+def _instruments(stated: Any) -> set[str]:
+    name = str(stated or "").strip().lower()
+    return {OTHER_NAMES.get(name, name)} - {""}
 
 
 def _amplifiers(other: Detector | Exposure | CrosstalkCalib) -> str:

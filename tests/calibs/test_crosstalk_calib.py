@@ -105,6 +105,8 @@ def test_exposures_leave_their_provenance(make_exposure, caplog):
     assert metadata["CPP_INPUT_1"] == "101"
     assert "CPP_INPUT_DATE_1" not in metadata
     assert "OBJECT" not in metadata
+    calib.update_metadata_from_exposures([make_exposure([[1.0]], header={"INSTRUME": "LSSTCam"})])
+    assert calib.get_metadata()["INSTRUME"] == "LSSTCam"
     assert metadata["FILTER"] == "r"
     assert "exposures differ in FILTER: 'r' and 'i'" in caplog.text
 
@@ -163,6 +165,27 @@ def test_validate_against_an_exposure(detector, make_exposure):
         calib.validate(make_exposure([[1.0]]))
     with pytest.raises(ValueError, match="detector must be that of the calibration, '7 or D1 or S-7', got 'D2'"):
         calib.validate(make_exposure([[1.0]], [[1.0]], detector="D2"))
+
+
+@pytest.mark.parametrize(
+    ("instrument", "header"),
+    [("LSSTCam", "lsstCam"), ("LSSTComCam", "ComCam"), ("LATISS", "LATISS"), ("HSC", "Hyper Suprime-Cam"), ("x", None)],
+)
+def test_validate_knows_the_camera_by_its_names(make_exposure, instrument, header):
+    """As real headers and deployed calibrations call it; an exposure that does not say is not asked."""
+    calib = CrosstalkCalib(n_amp=1)
+    calib.update_metadata(INSTRUME=instrument)
+    assert calib.validate(make_exposure([[1.0]], header={} if header is None else {"INSTRUME": header}))
+
+
+def test_validate_refuses_the_calibration_of_another_camera(make_exposure):
+    """Both are named; what the configuration calls the camera counts too."""
+    calib, exposure = CrosstalkCalib(n_amp=1), make_exposure([[1.0]], header={"INSTRUME": "DECam"})
+    calib.update_metadata(INSTRUME="LSSTCam")
+    with pytest.raises(ValueError, match="instrument must be that of the calibration, 'lsstcam', got 'cam or decam'"):
+        calib.validate(exposure)
+    calib.update_metadata(INSTRUME="Cam")
+    assert calib.validate(exposure)
 
 
 def test_validate_knows_the_order_of_the_amplifiers(detector, make_exposure):
