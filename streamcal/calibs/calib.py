@@ -138,8 +138,9 @@ class Calib(ABC):
         """Note of which exposures this calibration is made, and what their headers agree on.
 
         ``CPP_INPUT_n``, ``CPP_INPUT_DATE_n`` (MJD, TAI) and ``CPP_INPUT_EXPT_n`` (s) name the exposures; instrument
-        (as the header calls it, else as the configuration does), detector, ``FILTER``, ``RAFTNAME``, ``SLOTNAME`` and the sequencer's ``SEQFILE``, ``SEQNAME``, ``SEQCKSUM``
-        are taken over. Where exposures differ in one of the latter the first counts, with a warning.
+        (as the header calls it, else as the configuration does), detector, ``FILTER``, ``RAFTNAME``, ``SLOTNAME`` and
+        the sequencer's ``SEQFILE``, ``SEQNAME``, ``SEQCKSUM`` are taken over. Where exposures differ in one of the
+        latter the first counts, with a warning.
 
         Parameters
         ----------
@@ -268,7 +269,7 @@ class Calib(ABC):
         ValueError
             If FITS cannot hold one of the metadata or names, which is named.
         """
-        replace_file(Path(filename), tables.dump_fits(self.to_table(), self.implied_metadata))
+        self._replace(Path(filename), "fits", tables.dump_fits(self.to_table(), self.implied_metadata))
 
     @classmethod
     def read_text(cls, filename: str | os.PathLike[str]) -> Self:
@@ -338,7 +339,7 @@ class Calib(ABC):
         Raises
         ------
         ValueError
-            If ending or format are others, or ECSV cannot hold the content.
+            If ending or format are others, or the format cannot hold the content.
         """
         path = Path(filename)
         if format not in {"auto", "ecsv", "yaml"}:
@@ -347,14 +348,23 @@ class Calib(ABC):
         if format != "auto" and not (path.suffix and ending_fits(path, format)):
             path = path.with_suffix(f".{format}")
         if text_format(path) == "yaml":
-            replace_file(path, tagged_yaml.dump_mapping(self.to_dict()).encode())
+            self._replace(path, "yaml", tagged_yaml.dump_mapping(self.to_dict()).encode())
             return str(path)
         table, *others = self.to_table()
         if others:
             msg = f"{path}: ECSV holds one table and cannot hold inter-chip coefficients; write FITS or YAML"
             raise ValueError(msg)
-        replace_file(path, tables.dump_ecsv(table).encode())
+        self._replace(path, "ecsv", tables.dump_ecsv(table).encode())
         return str(path)
+
+    def _replace(self, path: Path, kind: str, content: bytes) -> None:
+        """Write a file if its metadata come back from it as they are: formats drop and change some without a word."""
+        mine, theirs = self._metadata, self._parse(content, kind, path).get_metadata()
+        lost = [key for key, value in mine.items() if key not in theirs or not are_same(value, theirs[key])]
+        if lost:
+            msg = f"{path}: metadata {', '.join(lost)} cannot be kept in {kind.upper()}: {mine[lost[0]]!r}"
+            raise ValueError(msg)
+        replace_file(path, content)
 
     @classmethod
     def _choose(cls, metadata: Mapping[str, Any]) -> type[Self]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import warnings
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ STUMBLES = (
     zlib.error,
 )
 GZIP = b"\x1f\x8b"
+COMMENTARY = ("COMMENT", "comments", "HISTORY")  # cards of FITS, under astropy's names: texts about a file
+COLUMN_KEY = re.compile(r"T(TYPE|FORM|UNIT|NULL|SCAL|ZERO|DISP|BCOL|DIM|HEAP)[0-9]*")
 
 
 def load_fits(content: bytes) -> list[Table]:
@@ -42,7 +45,8 @@ def load_fits(content: bytes) -> list[Table]:
     Returns
     -------
     list of Table
-        In the order of the file; header values in ``meta``, undefined ones as "". NaN stays NaN.
+        In the order of the file; header values in ``meta``, undefined ones as "", without comments and history. NaN
+        stays NaN.
 
     Raises
     ------
@@ -66,6 +70,8 @@ def load_fits(content: bytes) -> list[Table]:
     for table in tables:
         undefined = [key for key, value in table.meta.items() if isinstance(value, fits.card.Undefined)]
         table.meta.update(dict.fromkeys(undefined, ""))
+        for key in COMMENTARY:
+            table.meta.pop(key, None)
     return tables
 
 
@@ -113,18 +119,22 @@ def dump_fits(tables: Sequence[Table], left_out: Collection[str] = ()) -> bytes:
         except UnicodeEncodeError as exc:
             msg = f"FITS holds ASCII only and cannot hold {str(exc.object)!r}; YAML can"
             raise ValueError(msg) from exc
-        hdu.header.extend(_cards({key: value for key, value in table.meta.items() if key not in left_out}))
+        meta = {key: value for key, value in table.meta.items() if key not in left_out}
+        hdu.header.extend(_cards(meta, reserved=(*hdu.header, *COMMENTARY)))
         hdus.append(hdu)
     stream = io.BytesIO()
     fits.HDUList(hdus).writeto(stream)
     return stream.getvalue()
 
 
-def _cards(meta: Mapping[str, Any]) -> list[fits.Card]:
+def _cards(meta: Mapping[str, Any], reserved: Collection[str]) -> list[fits.Card]:
     from astropy.io import fits
 
     cards = []
     for key, value in meta.items():
+        if key in reserved or COLUMN_KEY.fullmatch(key):
+            msg = f"metadata {key} cannot be kept in a FITS header, where it means something else; YAML can hold it"
+            raise ValueError(msg)
         keyword = key if len(key) <= 8 else f"HIERARCH {key}"
         try:
             card = fits.Card(keyword, value)

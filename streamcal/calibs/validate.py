@@ -96,7 +96,7 @@ def validate_identity(calib: CrosstalkCalib, other: Detector | Exposure | Crosst
         pairs.append(("amplifiers", metadata[AMPLIFIERS_KEY], amplifiers))
     instrument = _instruments(metadata["INSTRUME"])
     if instruments and instrument and not instruments & instrument:
-        pairs.append(("instrument", *(" or ".join(sorted(each)) for each in (instrument, instruments))))
+        pairs.append(("instrument", " or ".join(sorted(instrument)), " or ".join(sorted(instruments))))
     if not isinstance(other, Detector | Exposure):
         pairs.append(("crosstalk_ratios_units", calib.crosstalk_ratios_units, other.crosstalk_ratios_units))
     own = _names(metadata)

@@ -64,6 +64,37 @@ def test_inter_chip_round_trip_is_exact(tmp_path, ending):
     assert back[1] == calib
 
 
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        *(("x.fits", key, 7) for key in ("NAXIS2", "TFIELDS", "PCOUNT", "TTYPE1", "TNULL1")),
+        ("x.fits", "COMMENT", "text"),
+        ("x.fits", "HISTORY", "text"),
+        ("x.ecsv", "NOTE", "two\nlines"),
+    ],
+)
+def test_metadata_that_a_format_would_lose_or_change_are_refused(tmp_path, name, key, value):
+    """The key is named, nothing is written; YAML holds it."""
+    calib = make_calib()
+    calib.update_metadata(**{key: value})
+    with pytest.raises(ValueError, match=f"metadata {key} cannot be kept in"):
+        calib.write_fits(tmp_path / name) if name.endswith(".fits") else calib.write_text(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+    assert CrosstalkCalib.read_text(calib.write_text(tmp_path / "x.yaml")) == calib
+
+
+def test_comments_of_a_fits_file_are_no_metadata(tmp_path):
+    """A file that somebody has annotated is read as before, and can be written again."""
+    calib = make_calib()
+    calib.write_fits(tmp_path / "x.fits")
+    with fits.open(tmp_path / "x.fits", mode="update") as hdus:
+        hdus[1].header["COMMENT"], hdus[1].header["HISTORY"] = "looks fine", "made by hand"
+    back = CrosstalkCalib.read_fits(tmp_path / "x.fits")
+    assert back == calib
+    back.write_fits(tmp_path / "y.fits")
+    assert CrosstalkCalib.read_fits(tmp_path / "y.fits") == calib
+
+
 def test_ecsv_refuses_inter_chip(tmp_path):
     """It names the formats that can, and writes nothing."""
     calib = make_calib()
