@@ -26,7 +26,11 @@ FAMILIES = (
     ("DSEC", {"serial": "BSEC"}),
     ("TRIMSEC", {"serial": "BIASSEC"}),
 )
-STEM = {"key": "@name", "pattern": r"^(.+?)(\.fits?)?(\.(gz|fz))?$"}
+STEM = r"(.+?)(\.fits?)?(\.(gz|fz))?$"
+NAMES = (  # of files begin anew each night, where the date does not tell
+    {"key": "{DATE-OBS} {@name}", "pattern": r"^(\S+) " + STEM, "value": r"\1_\2"},
+    {"key": "@name", "pattern": "^" + STEM},
+)
 _SUFFIX = re.compile(r"[A-Z]|[0-9]{1,2}")
 
 
@@ -63,7 +67,7 @@ def _draft_identity(merged: Header, images: Sequence[Header]) -> dict[str, Any]:
     table: dict[str, Any] = {
         "flat": [{"key": key, "pattern": "flat"} for key in _present(FLAT, merged)]
         or [{"key": "@name", "pattern": "flat"}],
-        "exposure_id": [*_present(EXPOSURE_ID, merged), STEM],
+        "exposure_id": [*_present(EXPOSURE_ID, merged), *NAMES],
         "exposure_time": [*_present(EXPOSURE_TIME, merged)] or ["EXPTIME"],
         "start": [*_present(START, merged)][:1] + _draft_date(merged) or ["DATE-OBS"],
         "detector": _draft_detector(merged, images),

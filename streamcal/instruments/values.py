@@ -11,10 +11,9 @@ import math
 import re
 import string
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import PurePath
 from typing import Any
-
-from streamcal.errors import ExposureError
 
 Header = Mapping[str, Any]
 
@@ -97,9 +96,14 @@ def template_keys(template: str) -> list[str]:
     Raises
     ------
     ValueError
-        If its braces do not match.
+        If its braces do not match, or what stands behind a colon is no format of Python's.
     """
-    return [normal_key(key) for _, key, _, _ in string.Formatter().parse(template) if key is not None]
+    fields = [(key, form or "") for _, key, form, _ in string.Formatter().parse(template) if key is not None]
+    for _, form in fields:
+        if _format(1, form) is None and _format("a", form) is None:
+            msg = f"{form!r} is no format"
+            raise ValueError(msg)
+    return [normal_key(key) for key, _ in fields]
 
 
 def expand(template: str, facts: Header) -> str | None:
@@ -115,33 +119,30 @@ def expand(template: str, facts: Header) -> str | None:
     Returns
     -------
     str or None
-        None where a key is missing.
-
-    Raises
-    ------
-    ExposureError
-        If a value does not fit the format behind its colon.
+        None where a key is missing, its value is empty, or does not fit the format behind its colon, also as a number.
     """
     parts = []
     for literal, key, form, _ in string.Formatter().parse(template):
         parts.append(literal)
         if key is None:
             continue
-        value = facts.get(normal_key(key))
-        if value is None:
+        text = _format(facts.get(normal_key(key)), form or "")
+        if not text:
             return None
-        parts.append(_format(value, form or "", key))
+        parts.append(text)
     return "".join(parts)
 
 
-def _format(value: Any, form: str, key: str) -> str:
-    if not form:
-        return as_text(value)
-    try:
-        return format(value, form)
-    except ValueError as exc:
-        msg = f"{key} = {value!r} does not fit the format {form!r}"
-        raise ExposureError(msg) from exc
+def _format(value: Any, form: str) -> str | None:
+    """Return a value in a format, where need be as the number that it quotes; None where it does not fit."""
+    if value is None or not form:
+        return None if value is None else as_text(value)
+    number = as_number(value)
+    values = [value, *([int(number)] if number.is_integer() else [number] if math.isfinite(number) else [])]
+    for candidate in values:
+        with suppress(ValueError):
+            return format(candidate, form)
+    return None
 
 
 def expand_section(template: str, facts: Header) -> str | None:
@@ -150,7 +151,7 @@ def expand_section(template: str, facts: Header) -> str | None:
     Returns
     -------
     str or None
-        None where a key is missing, or where cameras say that they do not know or have none: empty, ``UNKNOWN``,
+        None where a key is missing or empty, or where cameras say that they do not know or have none: ``UNKNOWN``,
         ``N/A``, ``[0:0,0:0]``, or a sum that leaves nothing (``[7:6+0,1:10]``).
     """
     text = expand(template, facts)

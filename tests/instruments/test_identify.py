@@ -15,6 +15,7 @@ from astropy.io import fits
 from streamcal.errors import ConfigError, ExposureError, FileChanged, NotWhole
 from streamcal.instruments.identify import check_facts, identify, why_not_flat
 from streamcal.instruments.inspect import inspect_file
+from streamcal.instruments.lookups import find_first
 from streamcal.records import FileStat
 
 STAT = FileStat(size=1, mtime_ns=2, inode=3, device=4)
@@ -37,6 +38,10 @@ def look(instrument, header, path="/data/flat_001.fits", **keys):
         ({"IMAGETYP": "Light Frame"}, "night_skyflats.fit"),
         ({"IMAGETYP": "Light Frame"}, "Flats/a.fits"),
         ({"IMAGETYP": "Light Frame", "OBJECT": "FlatWizard"}, "a.fits"),
+        ({"IMAGETYP": "Light Frame"}, "AutoFlat-001.fit"),
+        ({"IMAGETYP": "Light Frame"}, "LFlat.fit"),
+        ({"IMAGETYP": "Light Frame"}, "twilightflat1.fits"),
+        ({"IMAGETYP": "Light Frame"}, "2026-01-02_FlatWizard_001.fits"),
     ],
 )
 def test_what_the_simple_camera_takes_for_a_flat(shipped, header, name) -> None:
@@ -50,6 +55,12 @@ def test_what_the_simple_camera_takes_for_a_flat(shipped, header, name) -> None:
         ({"IMAGETYP": "Bias Frame"}, "flat.fits", "not a flat: IMAGETYP = 'Bias Frame'"),
         ({"IMAGETYP": "Dark Flat"}, "a.fits", "not a flat: IMAGETYP = 'Dark Flat'"),
         ({}, "flats/bias_1.fits", "not a flat: @name = 'bias_1.fits'"),
+        ({}, "flats/DarkFlat_001.fits", "not a flat: @name = 'DarkFlat_001.fits'"),
+        ({}, "flats/flatdark1.fits", "not a flat: @name = 'flatdark1.fits'"),
+        ({}, "flats/MasterFlat.fits", "not a flat: @name = 'MasterFlat.fits'"),
+        ({}, "flats_dark/a.fit", "not a flat: @folder = 'flats_dark'"),
+        ({}, "darks/flat_1s.fit", "not a flat: @folder = 'darks'"),
+        ({"OBJECT": "Dark Flat"}, "a.fit", "not a flat: OBJECT = 'Dark Flat'"),
     ],
 )
 def test_what_it_does_not(shipped, header, name, reason) -> None:
@@ -71,6 +82,32 @@ def test_reason_without_any_key(make_instrument) -> None:
 def test_id_of_a_file_name_without_its_endings(shipped) -> None:
     """The simple camera falls back to the name."""
     assert look(shipped("simple"), {}, "/data/flat.10s.002.fits.gz").exposure_id == "flat.10s.002"
+
+
+def test_names_that_begin_anew_each_night(shipped) -> None:
+    """The date tells one night's first file from another's, the name one of a second's files from the next."""
+    instrument = shipped("simple")
+    ids = [
+        look(instrument, {"DATE-OBS": date}, f"/data/{name}").exposure_id
+        for date in ("2026-01-02T18:00:01", "2026-01-03T18:00:01")
+        for name in ("flat-0001.fit", "flat-0002.fit.gz")
+    ]
+    assert ids[:2] == ["2026-01-02T18:00:01_flat-0001", "2026-01-02T18:00:01_flat-0002"]
+    assert len(set(ids)) == 4
+
+
+def test_id_of_an_lsst_file_whose_number_is_text(shipped) -> None:
+    """What does not fit is passed over: the next key gives the id."""
+    facts = {"CONTRLLR": "O", "DAYOBS": "20260102", "SEQNUM": "x", "OBSID": "MC_O_20260102_000042"}
+    table = shipped("lsstcam").identify
+    assert find_first(table.exposure_id, facts) == "MC_O_20260102_000042"
+    assert find_first(table.exposure_id, facts | {"SEQNUM": "42"}) == "2026010200042"
+
+
+def test_start_whose_time_is_empty_falls_through(shipped) -> None:
+    """A later key that holds one counts."""
+    header = {"DATE-OBS": "2026-01-02", "TIME-OBS": "", "UT": "06:00:00"}
+    assert look(shipped("simple"), header).mjd_start_utc == pytest.approx(61042.25)
 
 
 def test_missing_id_of_a_flat_is_an_error(make_instrument) -> None:

@@ -6,7 +6,6 @@ import math
 import pytest
 from astropy.io import fits
 
-from streamcal.errors import ExposureError
 from streamcal.instruments.values import (
     as_number,
     as_text,
@@ -67,10 +66,25 @@ def test_template_with_missing_key_is_none() -> None:
     assert expand("{DATE-OBS}T{UT}", {"DATE-OBS": "2013-11-02"}) is None
 
 
-def test_format_that_does_not_fit_is_an_error() -> None:
-    """The key and its value are named."""
-    with pytest.raises(ExposureError, match="SEQNUM = 'x' does not fit the format '05d'"):
-        expand("{SEQNUM:05d}", {"SEQNUM": "x"})
+def test_template_with_empty_value_is_none() -> None:
+    """An empty key is an absent one: half a time or name would be taken for a whole one."""
+    assert expand("{DATE-OBS}T{TIME-OBS}", {"DATE-OBS": "2013-11-02", "TIME-OBS": " "}) is None
+    assert expand("{RAFTBAY}_{CCDSLOT}", {"RAFTBAY": "R22", "CCDSLOT": ""}) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [("42", "00042"), (42.0, "00042"), (" 42 ", "00042"), ("x", None), (4.5, None), (True, "00001")]
+)
+def test_format_of_numbers_in_text(value: object, text: str | None) -> None:
+    """Quoted numbers are numbers; what does not fit the format counts as absent."""
+    assert expand("{SEQNUM:05d}", {"SEQNUM": value}) == text
+
+
+def test_format_that_is_none() -> None:
+    """A slip in a template is found when the instrument is loaded, not taken for absent values."""
+    assert template_keys("{A:05d}{B:>8}{C:.2f}") == ["A", "B", "C"]
+    with pytest.raises(ValueError, match="'5z' is no format"):
+        template_keys("{SEQNUM:5z}")
 
 
 def test_sections_of_numbers_and_sums() -> None:

@@ -231,4 +231,4 @@ def test_laboratory_cameras(identities, shipped, keys, folder, is_flat) -> None:
     """Flats that call themselves light frames are told by their folder; darks in it are none."""
     image = {"NAXIS": 2, "NAXIS1": 40, "NAXIS2": 50, "DATE-OBS": "2024-05-06T07:00:00", **keys}
     (info,) = identities(shipped("simple"), [image], f"/data/{folder}/img-0001.fit")
-    assert (info.is_flat, info.exposure_time, info.exposure_id) == (is_flat, 3.0, "img-0001")
+    assert (info.is_flat, info.exposure_time, info.exposure_id) == (is_flat, 3.0, "2024-05-06T07:00:00_img-0001")
