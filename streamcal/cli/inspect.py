@@ -62,7 +62,7 @@ class InputFile:
     headers: tuple[Header, ...]
 
 
-def inspect_fits(path: Path, name: str | None, picture: Path | None) -> int:
+def inspect_fits(path: Path, name: str | None, picture: Path | None, *, header: bool = False) -> int:
     """Show what streamcal would make of a file; return the exit code.
 
     Parameters
@@ -73,11 +73,14 @@ def inspect_fits(path: Path, name: str | None, picture: Path | None) -> int:
         Instrument, by name or path; None: that of a draft made for this file, which is printed as well.
     picture : Path or None
         Where the detectors are drawn with their sections.
+    header : bool
+        List all header keys, too.
 
     Raises
     ------
     ConfigError
-        If there is no such instrument, matplotlib is not there for a picture, or the picture has another ending.
+        If there is no such instrument, matplotlib is not there for a picture, the picture has another ending, or the
+        folder that it is for is none.
     """
     if picture:
         _check_picture(picture)
@@ -86,6 +89,8 @@ def inspect_fits(path: Path, name: str | None, picture: Path | None) -> int:
     try:
         file = _look_into(path)
         _show_structure(file)
+        if header:
+            _show_headers(file)
         if chosen is None:
             _show_candidates(file, offered)
             chosen = _show_draft(file)
@@ -109,6 +114,9 @@ def _check_picture(picture: Path) -> None:
     if picture.suffix.lower().removeprefix(".") not in SUFFIXES:
         msg = f"--picture must end in one of .{', .'.join(SUFFIXES)}, got {show_path(picture)!r}"
         raise ConfigError(msg)
+    if not picture.absolute().parent.is_dir():
+        msg = f"--picture: {show_path(picture.absolute().parent)} is no folder"
+        raise ConfigError(msg)
 
 
 def _make_panels(exposure: Exposure) -> list[Panel]:
@@ -119,6 +127,8 @@ def _make_panels(exposure: Exposure) -> list[Panel]:
 
 def _look_into(path: Path) -> InputFile:
     limits = Limits()
+    if path.is_symlink():  # which nothing else follows; whoever names one means what it leads to
+        path = path.resolve()
     try:
         stat = FileStat.of(os.stat(path))  # noqa: PTH116 - the name is kept as it was given
     except OSError as exc:
@@ -137,6 +147,15 @@ def _show_structure(file: InputFile) -> None:
         axes = " x ".join(map(str, extent.naxis)) or "none"
         _add_row(table, str(extent.index), extent.extname, kind, axes, str(extent.bitpix), f"{extent.bzero:g}")
     print_table(table)
+
+
+def _show_headers(file: InputFile) -> None:
+    for index, header in enumerate(file.headers):
+        typer.echo(f"\nHDU {index}")
+        table = _make_table(("key", "value"))
+        for key, value in header.items():
+            _add_row(table, key, str(value))
+        print_table(table)
 
 
 def _make_table(words: Sequence[str], numbers: Sequence[str] = ()) -> Table:
@@ -185,7 +204,8 @@ def _identify(file: InputFile, instrument: Instrument) -> list[ExposureInfo]:
 def _show_draft(file: InputFile) -> Instrument:
     """Show a table made for this file, and return the instrument that it describes."""
     table = draft_instrument(file.headers)
-    typer.echo("\nA draft for the configuration (read it, above all what flats are and what the sections say):\n")
+    typer.echo("\nA draft for the configuration, or a file of its own for --instrument (read it before, above all what")
+    typer.echo("flats are and what the sections say):\n")
     tables = {f"instrument.{key}": value for key, value in table.items() if isinstance(value, dict)}
     plain = {key: value for key, value in table.items() if not isinstance(value, dict)}
     for name, values in {"instrument": plain, **tables}.items():
@@ -251,7 +271,10 @@ def _format(section: Section) -> str:
 
 
 def _measure_level(pixels: NDArray[Any]) -> tuple[float, float]:
-    """Return the median, and the scatter by the median absolute deviation."""
+    """Return the median, and the scatter by the median absolute deviation, of finite pixels; NaN where none is."""
+    pixels = pixels[np.isfinite(pixels)]
+    if not pixels.size:
+        return math.nan, math.nan
     level = float(np.median(pixels))
     return level, MAD_TO_SIGMA * float(np.median(np.abs(pixels - level)))
 
@@ -264,8 +287,15 @@ def _find_gaps(exposure: Exposure) -> list[str]:
         ],
         "saturation level": [a.name for a in amplifiers if math.isnan(a.saturation)],
     }
-    return [
+    return [*_find_nonfinite(exposure)] + [
         f"{what} of {'all amplifiers' if len(names) == len(amplifiers) else ', '.join(names)}"
         for what, names in lacking.items()
         if names
     ]
+
+
+def _find_nonfinite(exposure: Exposure) -> Iterator[str]:
+    for amplifier in exposure.amplifiers.values():
+        count = sum(int((~np.isfinite(pixels)).sum()) for pixels in (amplifier.data, *amplifier.overscan.values()))
+        if count:
+            yield f"finite values in {count} pixels of {amplifier.name}"

@@ -146,11 +146,12 @@ def inspect(
     picture: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Draw the detectors with their sections (also PDF, SVG).")
     ] = None,
+    header: Annotated[bool, typer.Option("--header", help="List all header keys with their values, too.")] = False,
 ) -> None:
     """Show what streamcal would make of a FITS file, or draft a table for its camera."""
     from streamcal.cli.inspect import inspect_fits
 
-    raise typer.Exit(inspect_fits(file, instrument, picture))
+    raise typer.Exit(inspect_fits(file, instrument, picture, header=header))
 
 
 @app.command()

@@ -29,8 +29,9 @@ def load_instrument(spec: Spec, *, base: Path, offered: Tables | None = None) ->
     Parameters
     ----------
     spec : str or mapping
-        A name, the path of a ``.toml`` file, or a table. A table (also one in a file) may have a key ``base`` with a
-        name or path: it is then laid over that one, table by table; lists are replaced as a whole.
+        A name, the path of a ``.toml`` file (a table, or a run configuration, whose ``instrument`` counts), or a
+        table. A table (also one in a file) may have a key ``base`` with a name or path: it is then laid over that one,
+        table by table; lists are replaced as a whole.
     base : Path
         Folder that relative paths are relative to.
     offered : mapping of str to mapping, optional
@@ -71,12 +72,23 @@ def _find(spec: Spec, folder: Path, offered: Tables) -> tuple[dict[str, Any], Pa
         return read_toml(shipped[spec]), folder
     if spec.endswith(".toml") or "/" in spec:
         path = folder / Path(spec).expanduser()
-        return read_toml(path), path.parent
+        return _unwrap(read_toml(path), spec), path.parent
     known = instrument_names(offered)
     close = difflib.get_close_matches(spec, known, n=1)
     hint = f", did you mean {close[0]!r}?" if close else ";"
     msg = f"instrument: {spec!r} is not known{hint} known: {', '.join(known)}, or the path of a .toml file"
     raise ConfigError(msg)
+
+
+def _unwrap(table: dict[str, Any], spec: str) -> dict[str, Any]:
+    """Return the table of an instrument file; of a saved draft or run configuration, that of its ``instrument``."""
+    own = table.get("instrument", table)
+    if isinstance(own, str):
+        return {"base": own}
+    if not isinstance(own, dict):
+        msg = f"{spec}: instrument: must be a table, or the name or path of an instrument, got {own!r}"
+        raise ConfigError(msg)
+    return own
 
 
 def _shipped() -> dict[str, Path]:

@@ -1,7 +1,9 @@
 """`streamcal inspect`: what a file is to streamcal, and a draft for a camera that it does not know."""
 
+import json
 import sys
 import tomllib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from streamcal.instruments.detectors import split_detectors
 from streamcal.instruments.draft import draft_instrument
 from streamcal.instruments.layout import place_amplifiers
 from streamcal.records import ReadoutCorner, Section
+from streamcal.simulate import DEFAULT_CAMERA, simulate_run
 
 
 def inspect_command(*arguments):
@@ -73,6 +76,25 @@ def test_a_draft_can_be_used(simulated_file) -> None:
     assert "Detector S00 as instrument camera: a flat" in text
 
 
+def test_a_saved_draft_is_an_instrument_file(tmp_path) -> None:
+    """It is edited, looked at again, and measured with, as the one TOML file that a new camera needs."""
+    camera = replace(DEFAULT_CAMERA, shape=(128, 96), prescan=4, overscan=16)
+    simulate_run(tmp_path, camera, [2000.0])
+    first, second = sorted(tmp_path.glob("*.fits"))
+    _, text, _ = inspect_command(first)
+    table = tmp_path / "mycam.toml"
+    draft = text[text.index("[instrument]") : text.index("Detector ")]
+    table.write_text(draft.replace('name = "simulated"', 'name = "mine"'))
+    assert "as instrument mine: a flat" in inspect_command(first, "--instrument", table)[1]
+    done = CliRunner().invoke(app, ["measure", str(first), str(second), "--instrument", str(table), "--json"])
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(row["instrument"], row["amplifier"]) for row in rows] == [
+        ("mine", truth.name) for truth in camera.amplifiers
+    ]
+    for row, truth in zip(rows, camera.amplifiers, strict=True):
+        assert row["gain"] == pytest.approx(truth.gain, abs=5 * row["gain_error"])
+
+
 @pytest.mark.parametrize("content", [b"", b"no FITS at all\n" * 300])
 def test_no_fits(tmp_path, content) -> None:
     """One line, and the exit code of what is rejected."""
@@ -114,6 +136,43 @@ def test_picture(simulated_file, tmp_path) -> None:
         code, _, _ = inspect_command(path, "--instrument", "simulated", "--picture", tmp_path / name)
         assert code == 0
         assert (tmp_path / name).read_bytes().startswith(start)
+
+
+def test_levels_of_pixels_that_are_no_numbers(tmp_path) -> None:
+    """They are left out and counted; where nothing is left the level is nan."""
+    pixels = np.full((4, 6), 7.0, np.float32)
+    pixels[0, :2] = np.nan
+    pixels[:, 5] = np.inf
+    header = fits.Header({"IMAGETYP": "flat", "EXPTIME": 1.0, "DATASEC": "[1:5,1:4]", "BIASSEC": "[6:6,1:4]"})
+    fits.PrimaryHDU(pixels, header).writeto(tmp_path / "x.fits")
+    _, text, _ = inspect_command(tmp_path / "x.fits", "--instrument", "simple")
+    assert lines_with(text, "data") == [["0", "LL", "data", "[1:5,1:4]", "7.00", "0.00", "nan", "nan"]]
+    assert lines_with(text, "serial") == [["serial", "[6:6,1:4]", "nan", "nan"]]
+    assert "finite values in 6 pixels of 0" in text.split("missing: ")[1]
+
+
+def test_link_that_a_person_names(simulated_file, tmp_path) -> None:
+    """The daemon follows no links unless configured; whoever names one means it."""
+    (tmp_path / "link.fits").symlink_to(simulated_file())
+    code, text, _ = inspect_command(tmp_path / "link.fits", "--instrument", "simulated")
+    assert (code, "a flat" in text) == (0, True)
+
+
+def test_header_keys(simulated_file) -> None:
+    """All keys with their values, HDU by HDU, for a camera whose table is to be written."""
+    path = simulated_file()
+    _, text, _ = inspect_command(path, "--header")
+    assert "HDU 0" in text
+    assert ["EXPTIME", "2.5"] in lines_with(text, "EXPTIME")
+    assert lines_with(text, "DATASEC") == [["DATASEC", "[1:8,1:6]"]] * 4
+    assert lines_with(inspect_command(path)[1], "DATASEC") == []
+
+
+def test_picture_in_a_folder_that_is_not_there(simulated_file, tmp_path) -> None:
+    """Said before anything is read, in one line."""
+    pytest.importorskip("matplotlib")
+    with pytest.raises(ConfigError, match=r"--picture: .*/none is no folder"):
+        inspect_command(simulated_file(), "--picture", tmp_path / "none" / "a.png")
 
 
 def test_picture_of_another_ending(simulated_file, tmp_path) -> None:

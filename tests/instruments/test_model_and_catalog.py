@@ -72,6 +72,22 @@ def test_base_of_a_file_is_relative_to_that_file(tmp_path: Path) -> None:
     assert load_instrument({"base": "inner/a.toml"}, base=tmp_path).name == "a"
 
 
+@pytest.mark.parametrize("text", ['instrument = "a.toml"', '[instrument]\nbase = "a.toml"\n[pairing]\nmatch = "TIME"'])
+def test_the_instrument_of_a_run_configuration(tmp_path: Path, text: str) -> None:
+    """Whether it names one or holds one; paths are relative to the configuration."""
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "run.toml").write_text(text)
+    (tmp_path / "inner" / "a.toml").write_text('base = "simple"\nname = "a"\n')
+    assert load_instrument("inner/run.toml", base=tmp_path).name == "a"
+
+
+def test_an_instrument_that_is_neither_table_nor_name(tmp_path: Path) -> None:
+    """The file is named."""
+    (tmp_path / "run.toml").write_text("instrument = 3")
+    with pytest.raises(ConfigError, match=r"run\.toml: instrument: must be a table, or the name .*, got 3"):
+        load_instrument("run.toml", base=tmp_path)
+
+
 def test_circle_of_bases_is_an_error(tmp_path: Path) -> None:
     """It ends with a message instead of never."""
     (tmp_path / "a.toml").write_text('base = "a.toml"\n')
