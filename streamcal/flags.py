@@ -50,7 +50,7 @@ class RowFlag(_DescribedFlag):
     NONPOSITIVE_MEAN = 1 << 7, "a mean level is not above zero: nothing was measured"
     GAIN_INVALID = 1 << 8, "the gain is not a positive finite number"
     NONFINITE_PIXELS = 1 << 9, "some pixels are NaN or infinite; they were left out"
-    NO_CROSSTALK = 1 << 10, "no crosstalk calibration for this detector: the pixels were passed through uncorrected"
+    NO_CROSSTALK = 1 << 10, "no crosstalk coefficients for this detector: the pixels were passed through uncorrected"
     READ_NOISE_CONFIGURED = 1 << 11, "the read noise is the configured number, not a measurement"
     NO_OVERSCAN = 1 << 12, "no overscan was subtracted"
     CROSSTALK_INCOMPLETE = (
@@ -61,6 +61,10 @@ class RowFlag(_DescribedFlag):
     NO_BIAS_LEVEL = (
         1 << 15,
         "neither overscan nor bias was subtracted by isr: mean and gain are wrong unless the exposures came corrected",
+    )
+    CROSSTALK_GAIN_REPLACED = (
+        1 << 16,
+        "crosstalk coefficients are for electrons, and an amplifier's gain is unknown: the others' median was used",
     )
 
 

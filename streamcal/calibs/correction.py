@@ -112,8 +112,9 @@ class CrosstalkCorrection:
             Where the crosstalk comes from (another detector); default: the exposure itself. Not changed. One without
             a detector's name counts as another detector.
         crosstalk_coeffs, crosstalk_coeffs_sqr : (n_target, n_source) array_like, optional
-            ``[target, source]``, in the unit ``crosstalk_ratios_units``, in place of those of the calibration. When
-            the first is given and the second is not, there is no quadratic term.
+            ``[target, source]``, in the unit ``crosstalk_ratios_units``, in place of those of the calibration, which
+            count only if it says ``has_crosstalk``. When the first is given and the second is not, there is no
+            quadratic term.
         crosstalk_coeffs_valid : (n_target, n_source) array_like of bool or 0/1, optional
             Only these are used; default: ``coeff_valid``, or all of the coefficients given. Those that are not finite
             never are.
@@ -177,9 +178,10 @@ class CrosstalkCorrection:
             iterations=iterations,
         )
         own = crosstalk_coeffs is None
-        quadratic = self.coeffs_sqr if own and crosstalk_coeffs_sqr is None else crosstalk_coeffs_sqr
+        stored = (self.coeffs, self.coeffs_sqr) if self.has_crosstalk else np.zeros((2, *np.shape(self.coeffs)))
+        quadratic = stored[1] if own and crosstalk_coeffs_sqr is None else crosstalk_coeffs_sqr
         coefficients = Coefficients.choose(
-            self.coeffs if crosstalk_coeffs is None else crosstalk_coeffs,
+            stored[0] if crosstalk_coeffs is None else crosstalk_coeffs,
             quadratic if do_sqr_crosstalk else None,
             self.coeff_valid if own and crosstalk_coeffs_valid is None else crosstalk_coeffs_valid,
             find_unused(exposure, origin, bad_amps, bad_source_amps),
@@ -243,7 +245,7 @@ class CrosstalkCorrection:
                 continue
             chosen = shared | {"crosstalk_coeffs": matrix} | dict((source_options or {}).get(name, {}))
             result = self.subtract_crosstalk(result, sources[name], **chosen)
-        own = self.has_crosstalk or "crosstalk_coeffs" in options
+        own = self.has_crosstalk or not options.keys().isdisjoint({"crosstalk_coeffs", "crosstalk_coeffs_sqr"})
         return self.subtract_crosstalk(result, **options) if own else copy_exposure(result)
 
     def subtract_crosstalk_image(  # noqa: PLR0913 - two images, each with mask and layout

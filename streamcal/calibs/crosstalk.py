@@ -39,7 +39,7 @@ class CrosstalkCalib(CrosstalkCorrection, Calib):
     Attributes
     ----------
     has_crosstalk : bool
-        Whether there is anything to subtract.
+        Whether the detector's own amplifiers show crosstalk: if not, ``coeffs`` and ``coeffs_sqr`` are not used.
     n_amp : int
         Number of amplifiers.
     crosstalk_shape : tuple of int
@@ -185,10 +185,22 @@ class CrosstalkCalib(CrosstalkCorrection, Calib):
         usable: NDArray[np.bool_] = self.coeff_valid.astype(bool) & np.isfinite(self.coeffs)
         return usable
 
-    @property
-    def unknown(self) -> NDArray[np.bool_]:
-        """Which coefficients are marked valid but not finite, here or from another detector; (n_amp, n_amp)."""
-        unknown: NDArray[np.bool_] = self.coeff_valid & ~np.isfinite(self.coeffs) & ~np.eye(self.n_amp, dtype=bool)
+    def find_unknown(self, *, quadratic: bool) -> NDArray[np.bool_]:
+        """Find coefficients that are marked valid but not finite, here or from another detector.
+
+        Parameters
+        ----------
+        quadratic : bool
+            Look at the quadratic ones too.
+
+        Returns
+        -------
+        (n_amp, n_amp) ndarray of bool
+            ``[target, source]``.
+        """
+        known = np.isfinite(self.coeffs) & (np.isfinite(self.coeffs_sqr) | (not quadratic))
+        unknown: NDArray[np.bool_] = self.coeff_valid.astype(bool) & ~known & ~np.eye(self.n_amp, dtype=bool)
+        unknown &= self.has_crosstalk
         for matrix in self.inter_chip.values():
             unknown |= ~np.isfinite(matrix)
         return unknown

@@ -40,6 +40,12 @@ def order_gains(gains: Gains, names: Sequence[str]) -> NDArray[np.float64]:
     return values
 
 
+def find_bad_gains(gains: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which gains are no positive finite numbers."""
+    bad: NDArray[np.bool_] = ~(np.isfinite(gains) & (gains > 0))
+    return bad
+
+
 def fill_gains(gains: NDArray[np.float64], names: Sequence[str], log: Any) -> NDArray[np.float64]:
     """Replace gains that are not positive finite numbers by the median of the others, with a warning.
 
@@ -49,8 +55,8 @@ def fill_gains(gains: NDArray[np.float64], names: Sequence[str], log: Any) -> ND
         e-/ADU.
     names : sequence of str
         The amplifiers, for the warning.
-    log : logger
-        Has ``warning(text)``.
+    log : logger or None
+        Has ``warning(text)``; None: without a warning.
 
     Returns
     -------
@@ -62,11 +68,11 @@ def fill_gains(gains: NDArray[np.float64], names: Sequence[str], log: Any) -> ND
     ValueError
         If there is no good gain at all.
     """
-    good = np.isfinite(gains) & (gains > 0)
+    good = ~find_bad_gains(gains)
     if not good.any():
         msg = "gains must hold a positive finite number to convert between adu and electron, got none"
         raise ValueError(msg)
-    if not good.all():
+    if not good.all() and log is not None:
         median = float(np.median(gains[good]))
         bad = ", ".join(name for name, fine in zip(names, good, strict=True) if not fine)
         msg = f"gain of amplifier {bad} replaced by the median {median:.4g} e-/ADU of the others"

@@ -42,7 +42,7 @@ def validate_content(calib: CrosstalkCalib) -> None:
         _validate_numbers(name, getattr(calib, name), valid & ~np.isfinite(getattr(calib, name)), FINITE)
     for name in ("coeff_err", "coeff_num", "coeff_err_sqr", "amp_gain_ratios"):
         _validate_numbers(name, getattr(calib, name), getattr(calib, name) < 0, NOT_NEGATIVE)
-    if not calib.has_crosstalk and calib.coeffs[calib.usable].any():
+    if not calib.has_crosstalk and (calib.coeffs[calib.usable].any() or calib.coeffs_sqr[calib.usable].any()):
         msg = "has_crosstalk must be set where a coefficient is not zero"
         raise ValueError(msg)
     for name, matrix in calib.inter_chip.items():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from itertools import compress
+from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from streamcal.errors import RetryLater, StageError
@@ -17,9 +19,6 @@ from streamcal.stages.crosstalk_files import LoadedCalib, load_calib
 from streamcal.stages.files import PathPattern, check_file
 from streamcal.stages.masks import MaskName
 from streamcal.stages.numbers import PerAmplifier, find_strangers, number_for, require_amplifiers
-
-if TYPE_CHECKING:
-    from streamcal.calibs.gains import Gains
 
 TABLES = ("gains",)  # settings by amplifier
 FIRST_WAIT = 1.0  # s; each further one is as long as all before
@@ -134,12 +133,14 @@ def run_crosstalk(exposure: Exposure, settings: CrosstalkSettings, context: Cont
     settings : CrosstalkSettings
         Which coefficients, and how.
     context : Context
-        Of the running stage; file, digest, largest correction and number of unknown coefficients are noted.
+        Of the running stage; file, digest, largest correction, number of unknown coefficients and amplifiers with
+        replaced gains are noted.
 
     Returns
     -------
     Exposure
-        With own pixels; or with the same, flagged NO_CROSSTALK, where there is no calibration.
+        With own pixels; or with the same, flagged NO_CROSSTALK, where there is no calibration, or one without
+        coefficients.
 
     Raises
     ------
@@ -151,12 +152,14 @@ def run_crosstalk(exposure: Exposure, settings: CrosstalkSettings, context: Cont
     """
     require_amplifiers(settings, TABLES, exposure.amplifiers)
     loaded = load_calib(exposure.info, settings, context)
-    if loaded is None:
+    if loaded is None or not (loaded.calib.has_crosstalk or loaded.calib.inter_chip):
         return _pass_through(exposure)
     sources = _find_sources(exposure.info, loaded, settings, context)
-    corrected = _subtract(exposure, sources, loaded, settings, context)
-    _note(exposure, corrected, loaded, context)
-    _flag(corrected, loaded, complete=len(sources) == len(loaded.calib.inter_chip))
+    corrected, replaced = _subtract(exposure, sources, loaded, settings, context)
+    unknown = loaded.calib.find_unknown(quadratic=settings.quadratic)
+    found = {"unknown_coefficients": int(np.count_nonzero(unknown)), "replaced_gains": ", ".join(replaced)}
+    _note(exposure, corrected, loaded, context, found)
+    _flag(corrected, unknown, complete=len(sources) == len(loaded.calib.inter_chip), replaced=bool(replaced))
     return corrected
 
 
@@ -175,11 +178,12 @@ def _pass_through(exposure: Exposure) -> Exposure:
     return replace(exposure, amplifiers=amplifiers)
 
 
-def _flag(corrected: Exposure, loaded: LoadedCalib, *, complete: bool) -> None:
-    """Flag the targets of which some crosstalk stays in: a source has not come, or a coefficient is not finite."""
-    for unknown, amplifier in zip(loaded.calib.unknown, corrected.amplifiers.values(), strict=True):
-        left = unknown.any() or not complete
-        amplifier.metadata["flags"] = int(RowFlag.CROSSTALK_INCOMPLETE) if left else 0
+def _flag(corrected: Exposure, unknown: NDArray[np.bool_], *, complete: bool, replaced: bool) -> None:
+    """Flag targets of which some crosstalk stays in: a source has not come, a coefficient or gain is not known."""
+    common = RowFlag(0 if complete else RowFlag.CROSSTALK_INCOMPLETE)
+    common |= RowFlag(RowFlag.CROSSTALK_GAIN_REPLACED if replaced else 0)
+    for left, amplifier in zip(np.any(unknown, axis=1).tolist(), corrected.amplifiers.values(), strict=True):
+        amplifier.metadata["flags"] = int(common | RowFlag.CROSSTALK_INCOMPLETE if left else common)
 
 
 def _find_sources(
@@ -204,21 +208,46 @@ def _subtract(
     loaded: LoadedCalib,
     settings: CrosstalkSettings,
     context: Context,
-) -> Exposure:
+) -> tuple[Exposure, list[str]]:
+    """Return the corrected exposure, and the amplifiers whose gain counted as the median of the others."""
     from streamcal.calibs.validate import validate_identity
 
     try:
         validate_identity(loaded.calib, exposure)
-        return loaded.calib.apply(
-            exposure,
-            sources,
-            source_options=_source_options(sources, loaded, settings, context),
-            gains=None if settings.gains is None else _configured_gains(exposure, settings),
-            **_options(exposure, settings),
-        )
+        gains, replaced = _choose_gains(exposure, loaded, loaded, settings)
+        source_options: dict[str, dict[str, Any]] = {}
+        for name, source in sources.items():
+            own = None if gains is None else load_calib(source.info, settings, context)
+            source_gains, bad = _choose_gains(source, loaded, own, settings)
+            source_options[name] = {"bad_source_amps": _bad_amplifiers(source, settings), "source_gains": source_gains}
+            replaced += bad
+        options = _options(exposure, settings) | {"source_options": source_options, "gains": gains}
+        return loaded.calib.apply(exposure, sources, **options), replaced
     except ValueError as exc:
         msg = f"crosstalk calibration {loaded.origin}: {exc}"
         raise StageError(msg) from exc
+
+
+def _choose_gains(
+    exposure: Exposure, loaded: LoadedCalib, own: LoadedCalib | None, settings: CrosstalkSettings
+) -> tuple[NDArray[np.float64] | None, list[str]]:
+    """Return the gains, where any are needed: those configured, else those of the detector's own file.
+
+    Bad ones are replaced by the median of the others and named. Nothing is warned of: rows tell.
+    """
+    from streamcal.calibs.gains import fill_gains, find_bad_gains, order_gains
+
+    names = list(exposure.amplifiers)
+    if loaded.calib.crosstalk_ratios_units == "adu":
+        return None, []
+    if settings.gains is not None:
+        gains = np.array([number_for(settings.gains, name) for name in names])
+    elif own is not None:
+        gains = order_gains(own.calib.fit_gains, names)
+    else:
+        return None, []
+    bad = [f"{exposure.info.detector}/{name}" for name in compress(names, find_bad_gains(gains))]
+    return fill_gains(gains, names, None), bad
 
 
 def _options(exposure: Exposure, settings: CrosstalkSettings) -> dict[str, Any]:
@@ -241,40 +270,12 @@ def _bad_amplifiers(exposure: Exposure, settings: CrosstalkSettings) -> list[str
     return [name for name in exposure.amplifiers if name in bad]
 
 
-def _configured_gains(exposure: Exposure, settings: CrosstalkSettings) -> dict[str, float]:
-    return {name: number_for(settings.gains, name) for name in exposure.amplifiers}
-
-
-def _source_options(
-    sources: Mapping[str, Exposure], loaded: LoadedCalib, settings: CrosstalkSettings, context: Context
-) -> dict[str, dict[str, Any]]:
-    """Return the choices that are those of each other detector."""
-    return {
-        name: {
-            "bad_source_amps": _bad_amplifiers(source, settings),
-            "source_gains": _source_gains(source, loaded, settings, context),
-        }
-        for name, source in sources.items()
-    }
-
-
-def _source_gains(source: Exposure, loaded: LoadedCalib, settings: CrosstalkSettings, context: Context) -> Gains | None:
-    """Return the gains of another detector where they are needed: those configured, else those of its own file."""
-    if loaded.calib.crosstalk_ratios_units == "adu":
-        return None
-    if settings.gains is not None:
-        return _configured_gains(source, settings)
-    own = load_calib(source.info, settings, context)
-    return None if own is None else own.calib.fit_gains
-
-
-def _note(before: Exposure, after: Exposure, loaded: LoadedCalib, context: Context) -> None:
+def _note(before: Exposure, after: Exposure, loaded: LoadedCalib, context: Context, found: Mapping[str, Any]) -> None:
     largest = {name: _largest_change(before, after, name) for name in before.amplifiers}
     for name, amplifier in after.amplifiers.items():
         amplifier.metadata |= {"crosstalk_file": loaded.origin, "crosstalk_digest": loaded.digest}
         amplifier.metadata["crosstalk_max_correction"] = largest[name]
-    notes = {"file": loaded.origin, "digest": loaded.digest, "largest_correction": max(largest.values())}
-    notes |= {"unknown_coefficients": int(np.count_nonzero(loaded.calib.unknown))}
+    notes = {"file": loaded.origin, "digest": loaded.digest, "largest_correction": max(largest.values()), **found}
     for key, value in notes.items():
         after.metadata[f"crosstalk:{key}"] = value
         context.note(key, value)

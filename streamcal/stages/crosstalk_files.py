@@ -92,6 +92,19 @@ def _from_matrix(settings: CrosstalkSettings) -> LoadedCalib:
     return LoadedCalib(calib=calib, origin=INLINE, digest=None)
 
 
+def _warn(calib: CrosstalkCalib, path: Path) -> None:
+    """Say once in each process what of a file cannot be used; rows have flags for it."""
+    from streamcal.calibs.gains import find_bad_gains
+
+    n_linear, n_both = (int(np.count_nonzero(calib.find_unknown(quadratic=both))) for both in (False, True))
+    if n_both:
+        counts = {"n_coefficients": n_linear, "n_quadratic": n_both - n_linear}
+        calib.log.warning("crosstalk coefficients not finite", path=show_path(path), **counts)
+    n_gains = int(np.count_nonzero(find_bad_gains(calib.fit_gains)))
+    if n_gains and calib.crosstalk_ratios_units == "electron":
+        calib.log.warning("crosstalk gains unknown", path=show_path(path), n_amplifiers=n_gains)
+
+
 def _read(path: Path) -> LoadedCalib:
     import xxhash
 
@@ -106,7 +119,5 @@ def _read(path: Path) -> LoadedCalib:
     except (OSError, ValueError) as exc:
         raise StageError(str(exc)) from exc
     calib.log = structlog.get_logger("streamcal.stage")
-    if calib.unknown.any():
-        n_unknown = int(np.count_nonzero(calib.unknown))
-        calib.log.warning("crosstalk coefficients not finite", path=show_path(path), n_coefficients=n_unknown)
+    _warn(calib, path)
     return LoadedCalib(calib=calib, origin=show_path(path), digest=xxhash.xxh3_128_hexdigest(content))

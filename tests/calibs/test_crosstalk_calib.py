@@ -206,10 +206,11 @@ def test_validate_against_something_else(detector):
         CrosstalkCalib.from_detector(detector).validate("D1")
 
 
-def test_coefficients_without_has_crosstalk_do_not_validate():
+@pytest.mark.parametrize("name", ["coeffs", "coeffs_sqr"])
+def test_coefficients_without_has_crosstalk_do_not_validate(name):
     """They would not be subtracted."""
     calib = CrosstalkCalib(n_amp=2)
-    calib.coeffs[0, 1] = 1e-4
+    getattr(calib, name)[0, 1] = 1e-4
     with pytest.raises(ValueError, match="has_crosstalk must be set where a coefficient is not zero"):
         calib.validate()
 

@@ -330,6 +330,17 @@ def test_apply_keeps_the_matrices_of_the_detector_from_other_detectors(make_expo
         left(source_options={"D3": {}})
 
 
+@pytest.mark.parametrize("method", ["subtract_crosstalk", "apply"])
+def test_coefficients_of_a_calibration_without_crosstalk_are_not_used(make_exposure, method):
+    """Neither linear nor quadratic ones, whichever way; those given in the call are."""
+    calib, exposure = CrosstalkCalib(n_amp=2), make_exposure([[50.0]], [[100.0]])
+    calib.coeffs[0, 1], calib.coeffs_sqr[0, 1] = 0.1, 1e-3
+    subtract = getattr(calib, method)
+    assert subtract(exposure, do_sqr_crosstalk=True).amplifiers["A"].data[0, 0] == 50
+    given = subtract(exposure, do_sqr_crosstalk=True, crosstalk_coeffs_sqr=[[0, 1e-3], [0, 0]])
+    assert given.amplifiers["A"].data[0, 0] == 40
+
+
 def test_apply_takes_given_coefficients_where_the_calibration_has_none(make_exposure):
     """They are not left out because ``has_crosstalk`` is not set."""
     corrected = CrosstalkCalib(n_amp=2).apply(make_exposure([[50.0]], [[100.0]]), crosstalk_coeffs=[[0, 0.1], [0, 0]])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import xxhash
+from structlog.testing import capture_logs
 
 from streamcal.calibs.crosstalk import CrosstalkCalib
 from streamcal.errors import StageError
@@ -144,6 +145,48 @@ def test_coefficient_that_is_not_finite_is_said(subtract, exposure, tmp_path):
     assert flags == [RowFlag.CROSSTALK_INCOMPLETE, 0]
     assert context.metadata["crosstalk:unknown_coefficients"] == 1
     assert after.amplifiers["A"].data[2, 3] == 20
+
+
+@pytest.mark.parametrize(("quadratic", "n_unknown"), [(False, 0), (True, 1)])
+def test_quadratic_coefficient_that_is_not_finite_is_said_where_it_is_used(
+    subtract, exposure, tmp_path, quadratic, n_unknown
+):
+    """The target's row is flagged as for a linear one."""
+    calib = CrosstalkCalib(n_amp=2)
+    calib.has_crosstalk, calib.coeffs, calib.coeffs_sqr[0, 1] = True, np.array(MATRIX), np.nan
+    calib.write_fits(tmp_path / "d0.fits")
+    context = RecordingContext("crosstalk", folders=(tmp_path,))
+    after = subtract(exposure, context, file="{detector}.fits", quadratic=quadratic)
+    flags = [entry.metadata["flags"] for entry in after.amplifiers.values()]
+    assert flags == [RowFlag.CROSSTALK_INCOMPLETE if quadratic else 0, 0]
+    assert context.metadata["crosstalk:unknown_coefficients"] == n_unknown
+
+
+def test_replaced_gain_is_said(subtract, exposure, tmp_path):
+    """Rows are flagged, the amplifier is noted, and the file is warned of once, however many exposures use it."""
+    calib = CrosstalkCalib(n_amp=2)
+    calib.has_crosstalk, calib.coeffs, calib.fit_gains = True, np.array(MATRIX), np.array([1.5, np.nan])
+    calib.crosstalk_ratios_units = "electron"
+    calib.write_fits(tmp_path / "d0.fits")
+    context = RecordingContext("crosstalk", folders=(tmp_path,))
+    with capture_logs() as logs:
+        for _ in range(2):
+            after = subtract(exposure, context, file="{detector}.fits", iterations=2)
+    assert_corrected(after)  # with 1.5 for both
+    flags = [entry.metadata["flags"] for entry in after.amplifiers.values()]
+    assert flags == [RowFlag.CROSSTALK_GAIN_REPLACED] * 2
+    assert context.metadata["crosstalk:replaced_gains"] == "d0/B"
+    assert [(entry["event"], entry["n_amplifiers"]) for entry in logs] == [("crosstalk gains unknown", 1)]
+
+
+def test_calibration_that_says_there_is_no_crosstalk_passes_through_flagged(subtract, exposure, tmp_path):
+    """Whatever coefficients it holds: they are not used, and the row says so."""
+    calib = CrosstalkCalib(n_amp=2)
+    calib.coeffs = np.array(MATRIX)
+    calib.write_fits(tmp_path / "d0.fits")
+    after = subtract(exposure, RecordingContext("crosstalk", folders=(tmp_path,)), file="{detector}.fits")
+    assert after.amplifiers["A"].data[2, 3] == exposure.amplifiers["A"].data[2, 3]
+    assert [entry.metadata["flags"] for entry in after.amplifiers.values()] == [RowFlag.NO_CROSSTALK] * 2
 
 
 @pytest.mark.parametrize(
