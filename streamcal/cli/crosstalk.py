@@ -43,6 +43,7 @@ class MatrixRequest:
     output: Path | None
     quadratic: bool
     threshold: float  # units
+    min_pixels: int
     units: str
     gains: tuple[str, ...]  # "1.5" or "C00=1.5"
     bad_amplifiers: tuple[str, ...]
@@ -65,7 +66,7 @@ def measure_matrix(paths: Sequence[Path], request: MatrixRequest) -> int:
     workshop = prepare(look_beside(settings, paths[0]))
     options, gains = _choose_options(request), _choose_gains(request, workshop)
     try:
-        infos = [_choose_detector(path, inspect_path(path, workshop), request.detector) for path in paths]
+        infos = [_choose_detector(path, _inspect(path, workshop), request.detector) for path in paths]
         _check_same(infos)
         names = list(_read(infos[0], workshop).amplifiers)
         bad = _choose_bad(request, workshop, infos[0], names)
@@ -77,8 +78,11 @@ def measure_matrix(paths: Sequence[Path], request: MatrixRequest) -> int:
         return complain(str(exc))
     if not calib.coeff_num.any():
         return complain(f"no pixel is {request.threshold:g} {request.units} above the median of its amplifier")
+    if not np.isfinite(calib.coeff_err).any():
+        return complain(f"no coefficient has {options.min_pixels} bright pixels, the most are {calib.coeff_num.max()}")
     _print(calib, names, request)
     _complain_of_sources(calib, names, bad)
+    _complain_of_coefficients(calib, names, bad, options.min_pixels)
     if request.output is not None:
         _write(calib, request.output)
     return EXIT_DONE
@@ -103,9 +107,11 @@ def _choose_options(request: MatrixRequest) -> EstimateOptions:
         msg = f"--units must be adu or electron, got {request.units!r}"
         raise ConfigError(msg)
     try:
-        return EstimateOptions(threshold=request.threshold, do_sqr_crosstalk=request.quadratic)
+        return EstimateOptions(
+            threshold=request.threshold, min_pixels=request.min_pixels, do_sqr_crosstalk=request.quadratic
+        )
     except ValueError as exc:
-        msg = f"--{exc}"
+        msg = f"--{exc}".replace("min_pixels", "min-pixels")
         raise ConfigError(msg) from exc
 
 
@@ -167,6 +173,17 @@ def _choose_bad(request: MatrixRequest, workshop: Workshop, info: ExposureInfo, 
     return [name for name in names if {name, f"{info.detector}/{name}"} & {*request.bad_amplifiers, *configured}]
 
 
+def _inspect(path: Path, workshop: Workshop) -> dict[str, ExposureInfo]:
+    """Look into a file; what is wrong with it is said with its name."""
+    try:
+        return inspect_path(path, workshop)
+    except (ExposureError, NotWhole) as exc:
+        if str(path) in str(exc):
+            raise
+        msg = f"{path}: {exc}"
+        raise ExposureError(msg) from exc
+
+
 def _choose_detector(path: Path, infos: dict[str, ExposureInfo], wanted: str | None) -> ExposureInfo:
     names = ", ".join(infos)
     if wanted is None and len(infos) > 1:
@@ -226,6 +243,23 @@ def _complain_of_sources(calib: CrosstalkCalib, names: Sequence[str], bad: Seque
     for source, count in zip(names, calib.coeff_num.sum(axis=0), strict=True):
         if not count and source not in bad:
             typer.echo(f"streamcal: amplifier {source} was nowhere a bright source: its column is empty", err=True)
+
+
+def _complain_of_coefficients(
+    calib: CrosstalkCalib, names: Sequence[str], bad: Sequence[str], min_pixels: int, shown: int = 6
+) -> None:
+    """Say which coefficients are empty, though their source was bright somewhere: by its name, too few pixels."""
+    good = np.array([name not in bad for name in names])
+    asked = good[:, None] & good & ~np.eye(len(names), dtype=bool)
+    few = asked & (calib.coeff_num < min_pixels) & calib.coeff_num.any(axis=0)
+    if not few.any():
+        return
+    pairs = [f"{names[t]} from {names[s]} ({calib.coeff_num[t, s]})" for t, s in np.argwhere(few)[:shown].tolist()]
+    more = ", ..." if np.count_nonzero(few) > shown else ""
+    text = (
+        f"{np.count_nonzero(few)} of {np.count_nonzero(asked)} coefficients had fewer than {min_pixels} bright pixels"
+    )
+    typer.echo(f"streamcal: {text} and are empty: {', '.join(pairs)}{more}", err=True)
 
 
 def _print_matrix(names: Sequence[str], values: NDArray[np.float64], errors: NDArray[np.float64]) -> None:

@@ -303,6 +303,7 @@ def measure_crosstalk(
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write .fits, .ecsv, .yaml; a new file.")] = None,
     quadratic: Annotated[bool, typer.Option("--quadratic", help="Measure the quadratic term too.")] = False,
     threshold: Annotated[float, typer.Option(help="Pixels this far above the median are sources (units).")] = 30000.0,
+    min_pixels: Annotated[int, typer.Option(help="Coefficients of fewer pixels under sources are left out.")] = 100,
     units: Annotated[str, typer.Option(help="adu or electron: of what the coefficients are.")] = "adu",
     gains: Annotated[
         list[str] | None,
@@ -324,6 +325,7 @@ def measure_crosstalk(
         output=output,
         quadratic=quadratic,
         threshold=threshold,
+        min_pixels=min_pixels,
         units=units,
         gains=tuple(gains or ()),
         bad_amplifiers=tuple(bad_amplifiers or ()),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from streamcal.calibs import CrosstalkCalib
+from streamcal.calibs.coupling import orient
 from streamcal.cli.main import main
 from streamcal.instruments import load_instrument
 from streamcal.records import ReadoutCorner
@@ -33,7 +34,15 @@ def make_camera(matrix, gains, *, columns=2, shape=(160, 96)):
     return Camera(amplifiers=amplifiers, shape=shape, prescan=4, overscan=16, crosstalk=crosstalk)
 
 
-def write_spots(folder, camera, n_exposures, *, n_spots=2, detector="S00", peak=8e4):
+def add_quadratic(light, camera, squares):
+    """Add to the light of each amplifier the quadratic crosstalk of all others, in electrons."""
+    places = [(camera.place(amplifier), amplifier.corner) for amplifier in camera.amplifiers]
+    images = [orient(light[place.y0 : place.y1, place.x0 : place.x1], corner) for place, corner in places]
+    for image, extra in zip(images, np.einsum("ts,syx->tyx", squares, np.square(images)), strict=True):
+        image[...] += extra
+
+
+def write_spots(folder, camera, n_exposures, *, n_spots=2, detector="S00", peak=8e4, squares=None):
     """Write exposures of spots at random places, two on each amplifier, over a faint sky; return the files."""
     rng = np.random.default_rng(3)
     rows, columns = camera.grid[0] * camera.shape[0], camera.grid[1] * camera.shape[1]
@@ -45,6 +54,8 @@ def write_spots(folder, camera, n_exposures, *, n_spots=2, detector="S00", peak=
             place = camera.place(amplifier)
             for cy, cx in rng.uniform((place.y0, place.x0), (place.y1, place.x1), (n_spots, 2)):
                 light += rng.uniform(0.6, 1.0) * peak * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * 6.0**2))
+        if squares is not None:
+            add_quadratic(light, camera, squares)
         shot = Shot(exposure_id=n + 1, detector=detector, exposure_time=15.0, image_type="FLAT")
         write_exposure(path, camera, shot, read_out(camera, rng.poisson(light), rng))
     return paths
@@ -151,6 +162,41 @@ def test_quadratic_term_on_request(spots):
     assert (calib.coeff_err_sqr[others] > 0).all()
 
 
+def test_quadratic_matrix_comes_back_from_files(tmp_path):
+    """Coefficients of some 1e-8 per electron, 50 e- under the brightest spots: within the errors, far from zero."""
+    squares = 1e-8 * np.array([[0, 1, 2, 1.5], [1.2, 0, 1, 2], [2, 1.5, 0, 1.2], [1, 2, 1.5, 0]])
+    paths = write_spots(tmp_path, make_camera(MATRIX, GAINS), 4, squares=squares)
+    gains = (f"--gain=C0{n}={gain}" for n, gain in enumerate(GAINS))
+    options = ("--instrument", "simulated", "--units", "electron", "--quadratic", "--output", "found.fits")
+    done = measure(*paths, *options, *gains, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    calib = CrosstalkCalib.read_fits(tmp_path / "found.fits")
+    others = ~np.eye(4, dtype=bool)
+    pull = ((calib.coeffs_sqr - squares) / calib.coeff_err_sqr)[others]
+    assert np.abs(pull).max() < 4
+    assert pull.std() == pytest.approx(1, abs=0.5)
+    assert np.abs(pulls(calib, MATRIX)).max() < 4
+    assert (calib.coeffs_sqr / calib.coeff_err_sqr)[others].min() > 5
+
+
+def test_coefficients_of_too_few_pixels_are_counted_and_named(call, spots, tmp_path):
+    """A matrix of little else than empty places says so; of nothing else it is refused."""
+    files = (*spots.glob("*.fits"), "--instrument", "simulated", "--output")
+    code, text = call(*files, "all.yaml", cwd=tmp_path)
+    assert (code, text) == (0, "wrote all.yaml\n")
+    numbers = CrosstalkCalib.read_text(tmp_path / "all.yaml").coeff_num[~np.eye(4, dtype=bool)]
+    code, text = call(*files, "few.yaml", "--min-pixels", str(numbers.max()), cwd=tmp_path)
+    few = np.count_nonzero(numbers < numbers.max())
+    assert code == 0
+    assert f"{few} of 12 coefficients had fewer than {numbers.max()} bright pixels and are empty: C0" in text
+    code, text = call(*files, "no.yaml", "--min-pixels", str(numbers.max() + 1), cwd=tmp_path)
+    assert (code, text) == (
+        3,
+        f"streamcal: no coefficient has {numbers.max() + 1} bright pixels, the most are {numbers.max()}\n",
+    )
+    assert not (tmp_path / "no.yaml").exists()
+
+
 def test_folder_of_the_output_is_looked_at_before_the_work(call, spots, monkeypatch):
     """Not an exposure is opened when the result could not be written."""
     monkeypatch.setattr("streamcal.cli.crosstalk.inspect_path", lambda *_: pytest.fail("opened an exposure"))
@@ -200,6 +246,7 @@ def test_without_output_nothing_is_written(spots):
         (["--units", "electron", "--gain", "2", "--gain", "C00=1"], "--gain is one number for all amplifiers, or "),
         (["--units", "electron", "--gain", "Q7=1"], "--gain: no amplifier 'Q7', there are C00, C01, C02, C03"),
         (["--threshold", "0"], "--threshold must be above 0, got 0.0"),
+        (["--min-pixels", "0"], "--min-pixels must be at least 1, got 0"),
         (["--output", "no/such/folder/x.fits"], "--output: no/such/folder is no folder that can be written to"),
         (["--units", "electron", "--gain", "C00=1"], "--gain must be given for all amplifiers, missing: C01, C02, C03"),
         (["--bad-amplifier", "Q7"], "--bad-amplifier: no amplifier 'Q7', there are C00, C01, C02, C03"),
@@ -228,8 +275,9 @@ def test_exposures_that_cannot_be_used_are_refused(call, spots, tmp_path):
         ([good, other], "is of detector S01"),
         ([dark], "no pixel is 30000 adu above the median of its amplifier"),
         ([good, "--detector", "S09"], "has no detector 'S09', only S00"),
+        ([good, "--instrument", "esis"], f"{good}: has 4 image HDUs, the instrument writes 1"),
     ):
-        code, text = call(*files, "--instrument", "simulated", "--output", "x.fits", cwd=tmp_path)
+        code, text = call("--instrument", "simulated", *files, "--output", "x.fits", cwd=tmp_path)
         assert code == 3, (files, text)
         assert reason in text
         assert not (tmp_path / "x.fits").exists()
