@@ -68,6 +68,10 @@ class RetryLater(StreamcalError):  # noqa: N818 - it is a request, not a fault
         self.after_seconds = after_seconds
 
 
+class CompanionsWanted(RetryLater):
+    """A stage asks for exposures of other detectors, which the job does not name: it is to be sent again with them."""
+
+
 class WorkerDiffers(RetryLater):
     """A worker on another machine is not what one on this machine would be: its numbers might differ."""
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from streamcal.chain import Chain, StageContext, build_chain, stage_log
 from streamcal.config import Config, LogConfig
-from streamcal.errors import ExposureError, NotWhole, StageError
+from streamcal.errors import CompanionsWanted, ExposureError, NotWhole, StageError
 from streamcal.logs import choose_form, configure_logs
 from streamcal.paths import show_path
 from streamcal.plugins import Plugins, load_plugins
@@ -182,7 +182,7 @@ def inspect_job(candidate: Candidate, recipe: Recipe) -> bytes:
 def pair_job(
     pair: PairRecord,
     recipe_json: str,
-    companions: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    companions: Mapping[str, Mapping[str, str]] | None = None,
     waited_seconds: float = math.inf,
 ) -> bytes:
     """Return the job that has a pair measured by `measure_pair`.
@@ -194,13 +194,14 @@ def pair_job(
     recipe_json : str
         How.
     companions : mapping of str to mapping, optional
-        By exposure id and detector: the same exposures of other detectors, each an `ExposureInfo` as JSON.
+        By exposure id and detector: the same exposures of other detectors, each an `ExposureInfo` as JSON. They are
+        most of a job, and few stages ask for them: None leaves them out, and raises `CompanionsWanted` if one does.
     waited_seconds : float
         How long the pair has been waiting for more of them; infinite: none will come.
     """
-    job = {"pair_id": pair.pair_id, "first": pair.first.to_dict(), "second": pair.second.to_dict()}
-    job |= {"recipe": recipe_json, "companions": {key: dict(infos) for key, infos in companions.items()}}
-    return json.dumps(job | {"waited_seconds": waited_seconds}).encode()
+    job: dict[str, Any] = {"pair_id": pair.pair_id, "first": pair.first.to_dict(), "second": pair.second.to_dict()}
+    job |= {"recipe": recipe_json, "companions": companions, "waited_seconds": waited_seconds}
+    return json.dumps(job).encode()
 
 
 def measure_pair(job: bytes) -> bytes:
@@ -223,7 +224,7 @@ def measure_pair(job: bytes) -> bytes:
     ExposureError
         If a file cannot be read any more, or is not what was admitted.
     RetryLater
-        If a stage asks for it.
+        If a stage asks for it; `CompanionsWanted` if it wants exposures of other detectors and the job has none.
     """
     values = json.loads(job)
     workshop = open_workshop(values["recipe"])
@@ -232,7 +233,7 @@ def measure_pair(job: bytes) -> bytes:
         first=ExposureInfo.from_dict(values["first"]),
         second=ExposureInfo.from_dict(values["second"]),
     )
-    companions = {
+    companions = values["companions"] and {
         exposure_id: {detector: ExposureInfo.from_dict(json.loads(text)) for detector, text in infos.items()}
         for exposure_id, infos in values["companions"].items()
     }
@@ -243,7 +244,7 @@ def measure_pair(job: bytes) -> bytes:
 def measure_rows(
     record: PairRecord,
     workshop: Workshop,
-    companions: Companions = MappingProxyType({}),
+    companions: Companions | None = MappingProxyType({}),
     waited_seconds: float = math.inf,
 ) -> list[dict[str, Any]]:
     """Read a pair, run the chain on it and return its rows as plain values, see `measure_pair`."""
@@ -278,11 +279,14 @@ def make_context(info: ExposureInfo, workshop: Workshop, **bound: Any) -> StageC
 
 
 def _find_companion(
-    workshop: Workshop, companions: Companions, info: ExposureInfo, detector: str, stage: str
+    workshop: Workshop, companions: Companions | None, info: ExposureInfo, detector: str, stage: str
 ) -> Exposure | None:
     """Read the same exposure of another detector and bring it to where a stage begins; None where that cannot be."""
     from streamcal.instruments.read import read_exposure
 
+    if companions is None:
+        msg = f"stage {stage!r} asks for exposures of other detectors"
+        raise CompanionsWanted(msg, after_seconds=0.0)
     other = companions.get(info.exposure_id, {}).get(detector)
     if other is None:
         return None

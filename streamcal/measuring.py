@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from streamcal.errors import ExposureError, NotWhole, RetryLater, StageError, StreamcalError, WorkerDied, WorkerFailed
+from streamcal.errors import (
+    CompanionsWanted,
+    ExposureError,
+    NotWhole,
+    RetryLater,
+    StageError,
+    StreamcalError,
+    WorkerDied,
+    WorkerFailed,
+)
 from streamcal.jobs import measure_pair, pair_job
 from streamcal.journal import JournaledPair
 from streamcal.records import PairRecord
@@ -89,6 +98,7 @@ class Measuring:
         self._log = structlog.get_logger("streamcal.measuring")
         self._measurements: dict[str, Measurement] = {}
         self._postponed: dict[str, Postponed] = {}
+        self._asking: set[str] = set()  # detectors whose stages ask for exposures of others
         self.on_commit: Callable[[PairRecord], None] = lambda _: None
         self.committed = 0
         self.failed = 0
@@ -120,12 +130,20 @@ class Measuring:
         record, now = pair.record, self._run.clock()
         earlier = self._postponed.get(record.pair_id)
         begun = earlier.begun if earlier else now
-        companions = {info.exposure_id: self._journal.companions(info) for info in (record.first, record.second)}
         waited = math.inf if self._in_order else now - begun
-        job = pair_job(record, self._recipe_json, companions, waited)
+        job = pair_job(record, self._recipe_json, self._find_companions(record), waited)
         future = self._run.engine.submit(measure_pair, job)
         self._measurements[record.pair_id] = Measurement(pair=pair, future=future, begun=begun)
         future.add_done_callback(lambda _: self._run.wake.set())
+
+    def _find_companions(self, record: PairRecord) -> dict[str, dict[str, str]] | None:
+        """Return the same exposures of other detectors, where a stage has asked for them: of 189 they are 190 kB.
+
+        In order they are sent unasked: a pair that is sent again would lose its place.
+        """
+        if not self._in_order and record.first.detector not in self._asking:
+            return None
+        return {info.exposure_id: self._journal.companions(info) for info in (record.first, record.second)}
 
     def commit(self) -> int:
         """Commit the rows of pairs that are done, and record those that failed; return how many ended.
@@ -168,6 +186,9 @@ class Measuring:
             self._fail(pair, str(exc), detail=exc.detail)
         except WorkerDied as exc:
             self._count_death(pair, exc)
+        except CompanionsWanted as exc:
+            self._asking.add(pair.record.first.detector)
+            self._postpone(measurement, exc)
         except RetryLater as exc:
             self._postpone(measurement, exc)
         except CancelledError:

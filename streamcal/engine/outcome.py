@@ -30,6 +30,7 @@ _KEPT: dict[type[errors.StreamcalError], tuple[str, ...]] = {
     errors.WorkerDied: ("stage", "plugin", "detail"),
     errors.WorkerFailed: ("detail",),
     errors.WorkerDiffers: ("after_seconds",),
+    errors.CompanionsWanted: ("after_seconds",),
     errors.RetryLater: ("after_seconds",),
     errors.NotWhole: (),
     errors.FileChanged: (),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from streamcal.engine.outcome import TEXT_LIMIT, Outcome, execute
-from streamcal.errors import PluginError, StageError, WorkerFailed
+from streamcal.errors import CompanionsWanted, PluginError, StageError, WorkerFailed
 
 
 class OddStageError(StageError):
@@ -48,6 +48,12 @@ def test_subclass_keeps_nearest_type(run):
     error = raised(run(OddStageError()))
     assert type(error) is StageError
     assert (str(error), error.stage, error.plugin) == ("odd", "<class 'object'>", "")
+
+
+def test_what_a_job_lacks_arrives_as_that(run):
+    """It is a request of its own kind, not one to wait."""
+    error = raised(run(CompanionsWanted("crosstalk asks", after_seconds=0.0)))
+    assert (type(error), error.after_seconds) == (CompanionsWanted, 0.0)
 
 
 def test_long_texts_are_cut(run):

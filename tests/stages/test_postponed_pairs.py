@@ -13,7 +13,7 @@ import pytest
 
 from streamcal import measuring
 from streamcal.config import parse_config
-from streamcal.errors import RetryLater
+from streamcal.errors import CompanionsWanted, RetryLater
 from streamcal.jobs import Recipe
 from streamcal.journal import Journal
 from streamcal.measuring import Measuring
@@ -161,17 +161,44 @@ def test_nobody_waits_when_all_files_are_known(make_bench):
 
 
 def test_the_job_holds_the_same_exposures_of_other_detectors(bench, made):
-    """Of each member of the pair: what the journal knows, unless it was rejected or is a duplicate."""
+    """Of each member of the pair: what the journal knows, unless it was rejected or is a duplicate; once it asks."""
+    bench.engine.waiting["D1"] = CompanionsWanted("crosstalk asks", after_seconds=0.0)
     bench.add_pair("D1")
     for detector, exposure_id in (("D2", "1"), ("D2", "9"), ("D3", "2"), ("D4", "2")):
         number = bench.journal.add_exposure(made.info(exposure_id, detector=detector), 1.0)
         if detector == "D4":
             bench.journal.set_disposition(number, Disposition.REJECTED, "unreadable")
     bench.journal.add_exposure(replace(made.info("1", detector="D5"), instrument="other"), 1.0)
+    assert bench.turn() == ["D1"]
     bench.measuring.dispatch()
     (job,) = bench.engine.jobs
     assert {key: list(infos) for key, infos in job["companions"].items()} == {"1": ["D2"], "2": ["D3"]}
     assert json.loads(job["companions"]["1"]["D2"])["detector"] == "D2"
+
+
+def test_jobs_do_not_carry_what_nobody_asks_for(bench, made):
+    """A focal plane of other detectors makes a job no larger, also after another detector has asked."""
+    bench.engine.waiting["D1"] = CompanionsWanted("crosstalk asks", after_seconds=0.0)
+    for number in range(189):
+        bench.journal.add_exposure(made.info("1", detector=f"E{number}"), 1.0)
+    for detector in ("D1", "D2"):
+        bench.add_pair(detector)
+        bench.turn()
+    bench.add_pair("D2", ids=("3", "4"))
+    bench.measuring.dispatch()
+    jobs = {job["first"]["detector"]: job for job in bench.engine.jobs}
+    assert len(jobs["D1"]["companions"]["1"]) == 189 + 1
+    assert jobs["D2"]["companions"] is None
+    assert len(json.dumps(jobs["D2"])) < 2000
+
+
+def test_in_order_they_come_unasked(make_bench, made):
+    """A pair that had to be sent again would lose its place."""
+    bench = make_bench(in_order=True)
+    bench.add_pair("D1")
+    bench.journal.add_exposure(made.info("1", detector="D2"), 1.0)
+    bench.measuring.dispatch()
+    assert [list(infos) for infos in bench.engine.jobs[0]["companions"].values()] == [["D2"], []]
 
 
 def test_memory_does_not_depend_on_how_many_wait(bench, monkeypatch):
