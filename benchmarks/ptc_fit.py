@@ -30,8 +30,8 @@ def truth() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return a, 1.2e-6 * np.exp(-np.hypot(LAG_X, LAG_Y) / 2), noise
 
 
-def make_curve(model: str, n_pairs: int, rng: np.random.Generator) -> Curve:
-    """Return a noisy curve of 1 Mpx, up to 120000 e-."""
+def make_curve(model: str, n_pairs: int, rng: np.random.Generator, n_pixels: int = N_PIXELS) -> Curve:
+    """Return a noisy curve, up to 120000 e-."""
     a, b, noise = truth()
     mean = np.geomspace(100, 120_000, n_pairs) / GAIN
     covariance = full_covariance(mean, gain=GAIN, a=a, b=b if model == "FULLCOVARIANCE" else None, noise=noise)
@@ -39,7 +39,7 @@ def make_curve(model: str, n_pairs: int, rng: np.random.Generator) -> Curve:
         covariance[:, 0, 0] = np.expm1(2 * A00 * mean * GAIN) / (2 * GAIN**2 * A00) + (NOISE / GAIN) ** 2
     if model == "POLYNOMIAL":
         covariance[:, 0, 0] = mean / GAIN + A00 * mean**2 + CUBIC * mean**3 + (NOISE / GAIN) ** 2
-    pixels = np.full((SIDE, SIDE), float(N_PIXELS))
+    pixels = np.full((SIDE, SIDE), float(n_pixels))
     pixels[1:, 1:] *= 2
     pixels[0, 0] /= 2
     covariance += covariance[:, :1, :1] / np.sqrt(pixels) * rng.normal(size=covariance.shape)
@@ -81,6 +81,17 @@ def compare_speed(n_amplifiers: int, n_pairs: int) -> list[Finding]:
             detail=f"{theirs:.2f} s, {evaluations} evaluations of the model; {same}",
         ),
     ]
+
+
+def time_poor_ramps(n_amplifiers: int, n_pairs: int, n_pixels: int) -> list[Finding]:
+    """Time curves that hardly determine most of the 193 parameters, which is where a search takes long."""
+    rng = np.random.default_rng(1)
+    curves = [make_curve("FULLCOVARIANCE", n_pairs, rng, n_pixels) for _ in range(n_amplifiers)]
+    began = time.process_time()
+    solved = [fit_amplifier(curve).good for curve in curves]
+    seconds = time.process_time() - began
+    what = f"fit of {n_amplifiers} amplifiers x {n_pairs} pairs of {n_pixels} pixels, FULLCOVARIANCE 8 x 8 (s)"
+    return [Finding(what=what, value=seconds, detail=f"{sum(solved)} of {n_amplifiers} converge")]
 
 
 def find_pulls(model: str, seed: int) -> dict[str, np.ndarray]:
@@ -134,7 +145,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2000)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    findings = compare_speed(16, 300)
+    findings = compare_speed(16, 300) + time_poor_ramps(16, 12, 16384)
     print(f"pulls over {options.seeds} seeds, 40 levels of 1 Mpx")
     for model in MODELS:
         findings += check_pulls(model, options.seeds)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from streamcal.ptc.curve import Curve
 from streamcal.ptc.flags import FitFlag
-from streamcal.ptc.least_squares import Minimum, Points, fit_model
+from streamcal.ptc.least_squares import MAX_EVALUATIONS, Minimum, Points, fit_model
 from streamcal.ptc.models import Model, Physics, make_model
 from streamcal.ptc.residuals import find_excess, find_pulls, reweight
 from streamcal.ptc.selection import (
@@ -31,12 +31,13 @@ from streamcal.ptc.selection import (
     judge_variances,
 )
 from streamcal.ptc.settings import FitConfig
+from streamcal.ptc.signal import judge_signal
 from streamcal.ptc.solution import Solution
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-GAIN_RANGE = (0.01, 100.0)  # e-/ADU; outside, the fit ran away
+GAIN_RANGE = (1e-3, 1e3)  # e-/ADU; outside, the fit ran away
 LARGEST_GAIN_ERROR = 0.5  # relative; beyond, the gain is not determined
 WEIGHT_TOLERANCE = 0.01  # relative change of the model's variance, and so of the errors, that asks for another round
 
@@ -92,12 +93,13 @@ class _Fit:
         if judgement is None:
             self.dropped[self.used] = "no fit"
             return self._refuse(FitFlag.TOO_FEW_LEVELS, "the variances do not follow a curve")
-        if refusal := self._refuse_few():
+        if refusal := self._refuse_few() or self._refuse_result(judgement.minimum, ""):
             return refusal
         minimum, settled = self._fit(judgement)
         if settled and self._drop_soft_turnoff(minimum):
             minimum, settled = self._fit(judgement)
-        if refusal := self._refuse_few() or self._refuse_result(minimum, settled=settled and judgement.converged):
+        unsettled = self._find_unsettled(judgement, minimum, settled=settled)
+        if refusal := self._refuse_few() or self._refuse_result(minimum, unsettled):
             return refusal
         return self._describe(*self._stretch_errors(minimum))
 
@@ -142,7 +144,7 @@ class _Fit:
             fitted = self.model.evaluate(self.curve.mean, parameters)
             change = np.abs(fitted[self.used, 0, 0] / expected[self.used] - 1).max()
             expected = fitted[:, 0, 0]
-            settled = not self._drop_outliers(points, fitted) and change < WEIGHT_TOLERANCE
+            settled = not self._drop_outliers(points, fitted) and change < WEIGHT_TOLERANCE and minimum.converged
             if settled or self.used.sum() < self.config.min_levels:
                 break
         assert minimum is not None  # noqa: S101 - max_iterations is at least 1
@@ -190,12 +192,11 @@ class _Fit:
         return Solution.refuse(self.config.model, self.model.side, tuple(self.dropped), flag, reason)
 
     def _refuse_dark(self) -> Solution | None:
-        mean = self.curve.mean[np.isfinite(self.curve.mean)]
-        if len(mean) == 0 or mean.max() >= self.config.dead_level:
+        missing = judge_signal(self.curve, self.points.covariance[:, 0, 0], self.used, self.config)
+        if missing is None:
             return None
-        text = f"dead: the highest mean is {mean.max():.3g} ADU, {self.config.dead_level:g} needed"
         self.dropped[self.used] = "no signal"
-        return self._refuse(FitFlag.DEAD, text)
+        return self._refuse(*missing)
 
     def _refuse_few(self) -> Solution | None:
         needed = max(self.config.min_levels, 5 if self.config.model == "FULLCOVARIANCE" else 4)
@@ -210,13 +211,22 @@ class _Fit:
         self.dropped[self.used] = "too few levels"
         return self._refuse(FitFlag.TOO_FEW_LEVELS, text + others)
 
-    def _refuse_result(self, minimum: Minimum, *, settled: bool) -> Solution | None:
+    def _find_unsettled(self, judgement: Judgement, minimum: Minimum, *, settled: bool) -> str:
+        """Return what did not come to an end; empty if all did."""
+        rounds = f"{self.config.max_iterations} rounds"
+        if not judgement.converged:
+            return f"the fit did not converge: turnoff and outliers still change after {rounds}"
+        if not minimum.converged:
+            return f"the fit did not converge: chi2 still falls after {rounds} of {MAX_EVALUATIONS} evaluations"
+        return "" if settled else f"the fit did not converge: weights or outliers still change after {rounds}"
+
+    def _refuse_result(self, minimum: Minimum, unsettled: str) -> Solution | None:
         gain, variance = float(minimum.parameters[0]), float(minimum.covariance[0, 0])
         reason, flag = "", FitFlag.IMPLAUSIBLE
-        if not (minimum.converged and settled):
-            reason, flag = f"the fit did not converge in {self.config.max_iterations} rounds", FitFlag.NOT_CONVERGED
+        if unsettled:
+            reason, flag = unsettled, FitFlag.NOT_CONVERGED
         elif not GAIN_RANGE[0] < gain < GAIN_RANGE[1]:
-            reason = f"the gain ran to {gain:.3g} e-/ADU, outside {GAIN_RANGE[0]:g} to {GAIN_RANGE[1]:g}"
+            reason = f"fit at a bound: gain {gain:.3g} e-/ADU, outside {GAIN_RANGE[0]:g} to {GAIN_RANGE[1]:g}"
         elif not 0 < variance < (LARGEST_GAIN_ERROR * gain) ** 2:
             reason = f"the gain is not determined: {gain:.3g} +- {variance**0.5 if variance > 0 else np.nan:.2g} e-/ADU"
         if not reason:
@@ -270,11 +280,12 @@ class _Fit:
         """Return the highest mean used, half its distance to the next pair, and whether any pair had more light."""
         mean, light, used = self.curve.mean, self.curve.light, self.used
         top = float(mean[used].max())
-        reached = bool(
-            (self.dropped == ABOVE_TURNOFF).any() or (light[self.dropped == NOT_MEASURED] > light[used].max()).any()
-        )
-        above = mean[self.dropped == ABOVE_TURNOFF]
-        above = above[above > top]
+        # bright pairs that are all outliers lie above it, too
+        off = np.array([text == ABOVE_TURNOFF or text.startswith("outlier") for text in self.dropped], dtype=bool)
+        above = mean[off & (mean > top)]
+        falling = (mean < top) & (self.dropped == ABOVE_TURNOFF)
+        lost = light[self.dropped == NOT_MEASURED] > light[used].max()
+        reached = bool(len(above) or falling.any() or lost.any())
         below = mean[used & (mean < top)]
         gap = above.min() - top if len(above) else top - below.max()
         return top, float(gap) / 2, reached

@@ -31,9 +31,17 @@ class FitFlag(_DescribedFlag):
     TURNOFF_LOW = 1 << 11, "the turnoff is below the limit"
     GAIN_STEP = 1 << 12, "the gain of the pairs changes with time, within the group, by more than the limit"
     ACCEPTED = 1 << 13, "somebody accepted it: later solutions are compared with it, whatever it was compared with"
+    SATURATED = 1 << 14, "the pairs have light and no variance: nothing was fitted"
 
 
-BAD = FitFlag.TOO_FEW_LEVELS | FitFlag.DEAD | FitFlag.NOT_MEASURED | FitFlag.NOT_CONVERGED | FitFlag.IMPLAUSIBLE
+BAD = (
+    FitFlag.TOO_FEW_LEVELS
+    | FitFlag.DEAD
+    | FitFlag.SATURATED
+    | FitFlag.NOT_MEASURED
+    | FitFlag.NOT_CONVERGED
+    | FitFlag.IMPLAUSIBLE
+)
 """Bits of amplifiers without a solution."""
 
 LIMITS = FitFlag.GAIN_CHANGED | FitFlag.NOISE_CHANGED | FitFlag.NOISE_HIGH | FitFlag.TURNOFF_LOW | FitFlag.GAIN_STEP

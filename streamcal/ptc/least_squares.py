@@ -18,7 +18,8 @@ from streamcal.ptc.models import ExpApproximation, FullCovariance, MeanPolynomia
 Array = NDArray[np.float64]
 
 _TOLERANCE = 1e-12
-_MAX_EVALUATIONS = 200
+_CHI2_TOLERANCE = 1e-6  # relative; less is a hundredth of an error, which few pixels leave undetermined for long
+MAX_EVALUATIONS = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -113,7 +114,7 @@ def fit_robustly(model: ExpApproximation, points: Points, start: Array) -> Array
 
     residuals, derive = _direct_residuals(model, points)
     found = least_squares(
-        residuals, start, jac=derive, x_scale="jac", loss="soft_l1", f_scale=3.0, max_nfev=_MAX_EVALUATIONS
+        residuals, start, jac=derive, x_scale="jac", loss="soft_l1", f_scale=3.0, max_nfev=MAX_EVALUATIONS
     )
     parameters: Array = found.x
     return parameters
@@ -184,9 +185,9 @@ def _minimise(residuals: Function, derive: Function, start: Array, *, floor: flo
         method="lm",
         x_scale="jac",
         xtol=_TOLERANCE,
-        ftol=_TOLERANCE,
+        ftol=_CHI2_TOLERANCE,
         gtol=_TOLERANCE,
-        max_nfev=_MAX_EVALUATIONS,
+        max_nfev=MAX_EVALUATIONS,
     )
     return Minimum(
         parameters=found.x,

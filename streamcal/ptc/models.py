@@ -130,7 +130,8 @@ class ExpApproximation:
 def _growth(x: Array) -> Array:
     """Return (exp(x) - 1) / x, also where x is 0."""
     safe = np.where(x == 0, 1.0, x)
-    return np.where(x == 0, 1.0, np.expm1(safe) / safe)
+    with np.errstate(over="ignore"):  # a search may pass by there
+        return np.where(x == 0, 1.0, np.expm1(safe) / safe)
 
 
 def _growth_slope(x: Array) -> Array:
@@ -138,7 +139,8 @@ def _growth_slope(x: Array) -> Array:
     small = np.abs(x) < 0.01
     safe = np.where(small, 1.0, x)
     series = 1 / 2 + x * (1 / 3 + x * (1 / 8 + x * (1 / 30 + x * (1 / 144 + x / 840))))
-    return np.where(small, series, (np.exp(safe) * (safe - 1) + 1) / safe**2)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.where(small, series, (np.exp(safe) * (safe - 1) + 1) / safe**2)
 
 
 class MeanPolynomial:

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from ptc_truth import A00, GAIN, NOISE, kernel, levels, make_curve, noise_matrix, slope
+from ptc_truth import A00, GAIN, NOISE, errors, kernel, levels, make_curve, noise_matrix, slope
 
-from streamcal.ptc import MODELS, Curve, FitConfig, decode_fit_flags, fit_amplifier
+from streamcal.ptc import MODELS, Curve, FitConfig, decode_fit_flags, fit_amplifier, full_covariance
+from streamcal.ptc.least_squares import fit_model
 
 FULL = ("FULLCOVARIANCE", "FULLCOVARIANCE_NO_B")
 
@@ -213,6 +214,54 @@ def test_saturated_pairs_without_numbers_still_tell_the_turnoff():
     assert decode_fit_flags(found.flags) == []
 
 
+def test_bright_pairs_that_are_all_outliers_tell_the_turnoff():
+    """Four at the top with three times the variance, as blooming gives: the turnoff is below them."""
+    found = fit_amplifier(scale_variance(make_curve(rng=np.random.default_rng(1)), slice(36, 40), 3.0))
+    mean = levels()
+    assert found.turnoff == mean[35]
+    assert found.turnoff_error == pytest.approx((mean[36] - mean[35]) / 2)
+    assert "TURNOFF_NOT_REACHED" not in decode_fit_flags(found.flags)
+
+
+@pytest.mark.parametrize("gain", [0.005, 150.0])
+def test_unusual_gains_are_gains(gain):
+    """Electron-multiplying cameras, and coarse converters."""
+    mean = levels() * GAIN / gain
+    covariance = full_covariance(mean, gain=gain, a=kernel(4), noise=noise_matrix(4))
+    curve = Curve.of(mean, covariance[:, 0, 0], errors(covariance[:, 0, 0], 4), covariance)
+    assert fit_amplifier(curve, FitConfig(side=4, dead_level=0)).gain == pytest.approx(gain, rel=1e-6)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_constant_variance_is_refused_without_a_warning(model):
+    """A mean that drifts and no photon noise: whatever the fit tries, no number comes out."""
+    mean, rng = np.linspace(11, 50, 40), np.random.default_rng(1)
+    covariance = 0.01 * rng.normal(size=(40, 4, 4))
+    covariance[:, 0, 0] += 20
+    curve = Curve.of(mean, covariance[:, 0, 0], errors(covariance[:, 0, 0], 4), covariance)
+    found = fit_amplifier(curve, FitConfig(side=4, model=model))
+    assert np.isnan(found.gain)
+    assert found.reason
+
+
+def test_a_fit_that_does_not_end_says_which_limit_ended_it(monkeypatch):
+    """Rounds of dropping, or evaluations of the model."""
+    curve = make_curve(rng=np.random.default_rng(1), side=4)
+    found = fit_amplifier(curve, FitConfig(side=4, max_iterations=1))
+    assert found.reason == "the fit did not converge: turnoff and outliers still change after 1 rounds"
+    monkeypatch.setattr("streamcal.ptc.fit.fit_model", lambda *given: replace(fit_model(*given), converged=False))
+    found = fit_amplifier(curve, FitConfig(side=4))
+    assert found.reason == "the fit did not converge: chi2 still falls after 10 rounds of 100 evaluations"
+
+
+def test_few_pixels_converge():
+    """With 16 kpx many a_ij b_ij are hardly determined; there is a solution all the same, and its gain is right."""
+    noisy = [make_curve(rng=np.random.default_rng(n), n_pixels=16384, mean=levels(12, 80_000)) for n in (0, 1)]
+    for found in map(fit_amplifier, noisy):
+        assert found.reason == ""
+        assert found.gain == pytest.approx(GAIN, abs=4 * found.gain_error)
+
+
 def test_the_signal_range_is_inclusive():
     """Pairs at the limits are used, those beyond them are not."""
     mean = levels()
@@ -240,9 +289,18 @@ def test_order_of_the_pairs_does_not_matter():
         (make_curve(mean=np.geomspace(0.1, 5, 20)), "DEAD", "dead: the highest mean is 5 ADU, 10 needed"),
         (make_curve(side=4), "NOT_MEASURED", "FULLCOVARIANCE needs covariances at 8 x 8 lags, measured are 4 x 4"),
         (scale_variance(make_curve(), slice(4, 40), 1e-3), "TOO_FEW_LEVELS", "the variances do not follow a curve"),
-        (scale_variance(make_curve(), slice(0, 40), 0.0), "TOO_FEW_LEVELS", "40 not measured"),
+        (
+            scale_variance(make_curve(), slice(0, 40), 0.0),
+            "SATURATED",
+            "saturated: means of 66.6667 to 80000 ADU, and no",
+        ),
+        (
+            replace(make_curve(mean=np.full(9, 15.0)), light=np.geomspace(1, 99, 9)),
+            "DEAD",
+            "dead: the mean stays at 15 ADU",
+        ),
     ],
-    ids=["few", "one_level", "dead", "few_lags", "saturated", "no_variance"],
+    ids=["few", "one_level", "dead", "few_lags", "no_curve", "saturated", "stuck"],
 )
 def test_amplifiers_that_cannot_be_fitted_get_nan_and_a_reason(curve, flag, text):
     """Never a number that was not measured: all are NaN, no pair counts as used, and the reason says why."""
@@ -263,7 +321,7 @@ def test_a_gain_beyond_reason_is_refused():
     tiny = change(curve, covariance=curve.covariance / 1000, error=curve.error / 1000)
     found = fit_amplifier(tiny)
     assert decode_fit_flags(found.flags) == ["IMPLAUSIBLE"]
-    assert found.reason == "the gain ran to 1.5e+03 e-/ADU, outside 0.01 to 100"
+    assert found.reason == "fit at a bound: gain 1.5e+03 e-/ADU, outside 0.001 to 1000"
 
 
 def test_noise_below_zero_is_nan_with_the_number_in_the_reason():
