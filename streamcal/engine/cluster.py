@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import CancelledError
@@ -47,10 +48,13 @@ class Cluster:
         What comes with each job, see `streamcal.engine.remote.Order`.
     tell : callable
         Called when a worker was tried.
+    most : int
+        Tasks that the scheduler may hold at once, trials included; further ones wait here. 0: no limit.
     """
 
-    def __init__(self, client: Client, order: bytes, tell: Callable[[], None]) -> None:
+    def __init__(self, client: Client, order: bytes, tell: Callable[[], None], most: int = 0) -> None:
         self._client: Any = client
+        self._room = asyncio.Semaphore(most or sys.maxsize)
         self._order = order
         self._trials: dict[str, asyncio.Task[str]] = {}  # by worker: ends with why it cannot be used, or with nothing
         self._calls: dict[Any, frozenset[str]] = {}  # future of Dask: workers that may do it
@@ -100,6 +104,10 @@ class Cluster:
             What the job raised; `WorkerDied` where it took several workers with it; `RetryLater` where none of the
             workers or no scheduler is left.
         """
+        async with self._room:
+            return await self._call(function, job, workers)
+
+    async def _call(self, function: str, job: bytes, workers: frozenset[str]) -> bytes:
         # bound to workers, because Dask knows nothing of who was tried; it starts a job again when its worker goes
         future = self._client.submit(
             run_task,
@@ -186,7 +194,7 @@ async def connect(options: EngineOptions, order: bytes, tell: Callable[[], None]
     )
     try:
         await client
-        cluster = Cluster(client, order, tell)
+        cluster = Cluster(client, order, tell, options.queue_size)
         try:
             yield cluster
         finally:

@@ -12,6 +12,7 @@ import pytest
 
 from streamcal.engine import EngineOptions, make_engine
 from streamcal.engine.address import check_address, is_loopback
+from streamcal.engine.outcome import Outcome
 from streamcal.engine.remote import Order, Stations, describe_difference
 from streamcal.errors import ConfigError, RetryLater, WorkerDied, WorkerDiffers
 from streamcal.faults.clusters import LocalCluster, find_free_port, kill
@@ -79,6 +80,53 @@ def test_scheduler_holds_no_more_than_the_queue(cluster, start_ready):
     futures = [engine.submit("jobs_for_tests:sleep", b"0.05") for _ in range(40)]
     assert count_most_tasks(cluster.address, lambda: all(future.done() for future in futures)) == 3
     assert [future.result() for future in futures] == [b"0.05"] * 40
+
+
+class HeldFuture(asyncio.Future):
+    """What a scheduler has been given and not yet done."""
+
+    def release(self):
+        """Let go of it."""
+
+
+class HoldingClient:
+    """Stands for the client of a scheduler with five new workers that ends nothing by itself."""
+
+    status = "running"
+
+    def __init__(self):
+        self.scheduler, self.held = self, []
+
+    async def ncores_running(self):
+        """Name the workers."""
+        return dict.fromkeys("abcde", 1)
+
+    def submit(self, *_job, **_options):
+        """Take a task."""
+        self.held.append(HeldFuture())
+        return self.held[-1]
+
+
+async def try_workers(client):
+    """Have the workers of a client tried and one job sent, two at once; return how many tasks it had, step by step."""
+    from streamcal.engine.cluster import Cluster
+
+    cluster, seen = Cluster(client, b"", lambda: None, most=2), []
+    await cluster.review()
+    job = asyncio.create_task(cluster.call("builtins:bytes", b"x", frozenset("a")))
+    while not job.done():
+        for _ in range(5):  # whatever can begin has begun
+            await asyncio.sleep(0)
+        seen.append(sum(not future.done() for future in client.held))
+        next(future for future in client.held if not future.done()).set_result(Outcome(ok=True, payload=b"").to_bytes())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    return seen, len(cluster.usable)
+
+
+def test_trials_of_workers_count_as_jobs():
+    """Many workers that come at once do not fill the scheduler: what goes beyond the limit waits on this side."""
+    assert asyncio.run(try_workers(HoldingClient())) == ([2, 2, 2, 2, 2, 1], 5)
 
 
 def test_worker_killed(cluster, start_ready, wait_until):
