@@ -15,7 +15,7 @@ import numpy as np
 
 from streamcal.calibs import tables, tagged_yaml
 from streamcal.calibs.files import TEXT_ENDINGS, ending_fits, replace_file, text_format
-from streamcal.calibs.values import KindError, are_same, as_mapping, as_plain, as_scalar
+from streamcal.calibs.values import KindError, are_same, as_mapping, as_number, as_plain, as_scalar
 from streamcal.records import Exposure
 
 if TYPE_CHECKING:
@@ -204,10 +204,19 @@ class Calib(ABC):
         """
         self.require_kind(dictionary)
         metadata = as_mapping(dictionary.get("metadata"), "metadata")
+        self._warn_of_version(metadata)
         for key, aliases in IDENTITY_KEYS.items():
             found = [place.get(name) for name in (key, *aliases) for place in (metadata, dictionary)]
             metadata[key] = next((as_scalar(value, key) for value in found if value not in (None, "")), "")
         self.set_metadata(metadata)
+
+    def _warn_of_version(self, metadata: Mapping[str, Any]) -> None:
+        """Warn of a schema or version that was not there when this class was written; it is read as far as known."""
+        schema = metadata.get(f"{self.obstype}_SCHEMA") or self.schema
+        version = as_number(metadata.get(f"{self.obstype}_VERSION") or self.version, f"{self.obstype}_VERSION")
+        if schema != self.schema or version > self.version:
+            msg = f"{self.obstype}: schema {schema!r}, version {version:g} is read as {self.schema!r}, {self.version:g}"
+            self.log.warning(msg)
 
     @staticmethod
     def determine_calib_class(metadata: Mapping[str, Any], message: str = "the metadata") -> type[Calib]:

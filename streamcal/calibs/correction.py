@@ -19,6 +19,7 @@ from streamcal.calibs.subtract import (
     copy_exposure,
     mask_bits,
     median_level,
+    refuse_background,
     subtract_exposure,
 )
 from streamcal.records import Exposure
@@ -291,8 +292,11 @@ class CrosstalkCorrection:
         Raises
         ------
         ValueError
-            If a section is unknown or outside the image, and as `subtract_crosstalk`.
+            If a section is unknown or outside the image, if overscan would count as background, and as
+            `subtract_crosstalk`.
         """
+        if region in {"raw", "raw_parallel"}:
+            refuse_background(options.get("background_method"))
         exposure, origin = detector.split(image, mask, region=region), None
         if source is not None:
             origin = (source_detector or replace(detector, name="")).split(source, source_mask, region=region)

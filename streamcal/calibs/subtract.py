@@ -50,9 +50,21 @@ class SubtractOptions:
         if self.full_amplifier and self.parallel_overscan:
             msg = "full_amplifier and parallel_overscan exclude each other"
             raise ValueError(msg)
-        if self.background_method and (self.full_amplifier or self.parallel_overscan):
-            msg = "background_method must be None when overscan is corrected: overscan holds no background"
-            raise ValueError(msg)
+        if self.full_amplifier or self.parallel_overscan:
+            refuse_background(self.background_method)
+
+
+def refuse_background(method: Background | None) -> None:
+    """Refuse a background where overscan is among the pixels that are corrected.
+
+    Raises
+    ------
+    ValueError
+        If there is a method.
+    """
+    if method:
+        msg = "background_method must be None when overscan is corrected: overscan holds no background"
+        raise ValueError(msg)
 
 
 def mask_bits(planes: Iterable[str]) -> int:

@@ -83,6 +83,23 @@ def test_metadata_that_a_format_would_lose_or_change_are_refused(tmp_path, name,
     assert CrosstalkCalib.read_text(calib.write_text(tmp_path / "x.yaml")) == calib
 
 
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ({"CROSSTALK_VERSION": 2.0}, "schema 'Gen3 Crosstalk', version 2 is read as 'Gen3 Crosstalk', 1.2"),
+        ({"CROSSTALK_SCHEMA": "Gen4 Crosstalk"}, "schema 'Gen4 Crosstalk', version 1.2 is read as"),
+        ({"CROSSTALK_VERSION": 1.0}, ""),
+        ({}, ""),
+    ],
+)
+def test_newer_version_or_other_schema_is_warned_of(caplog, metadata, said):
+    """It is read all the same; older ones are known."""
+    calib = CrosstalkCalib.from_dict({"metadata": metadata, "coeffs": [0, 1e-4, 0, 0]})
+    assert calib.coeffs[1, 0] == 1e-4
+    assert said in caplog.text
+    assert bool(caplog.text) == bool(said)
+
+
 def test_comments_of_a_fits_file_are_no_metadata(tmp_path):
     """A file that somebody has annotated is read as before, and can be written again."""
     calib = make_calib()

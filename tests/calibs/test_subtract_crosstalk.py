@@ -269,10 +269,14 @@ def test_parallel_overscan_can_be_corrected_alone(make_exposure):
 
 @pytest.mark.parametrize(
     ("region", "expected"),
-    [("raw_data", [[-3, -2, -1], [-6, -5, -4], [0, 0, 0]]), ("raw", [[-3, -2, -1], [-6, -5, -4], [-9, -8, -7]])],
+    [
+        ("raw_data", [[-3, -2, -1], [-6, -5, -4], [0, 0, 0]]),
+        ("raw", [[-3, -2, -1], [-6, -5, -4], [-9, -8, -7]]),
+        ("raw_parallel", [[0, 0, 0], [0, 0, 0], [-9, -8, -7]]),
+    ],
 )
 def test_image_with_overscan(detector, region, expected):
-    """Of an untrimmed image the light-sensitive pixels or whole amplifiers are corrected, mirrored for B."""
+    """Of an untrimmed image light-sensitive pixels, whole amplifiers or overscan are corrected, mirrored for B."""
     image = np.zeros((3, 6), np.float32)
     image[:, 3:] = np.arange(1, 10).reshape(3, 3)
     calib = CrosstalkCalib.from_detector(detector, [[0, 1], [0, 0]])
@@ -280,6 +284,15 @@ def test_image_with_overscan(detector, region, expected):
     assert corrected[:, :3].tolist() == expected
     assert np.array_equal(corrected[:, 3:], image[:, 3:])
     assert not mask.any()
+
+
+@pytest.mark.parametrize("region", ["raw", "raw_parallel"])
+@pytest.mark.parametrize("method", ["AMP", "DETECTOR"])
+def test_overscan_of_an_image_is_no_background(detector, region, method):
+    """Its bias level would be mixed into the medians."""
+    calib, image = CrosstalkCalib.from_detector(detector, np.zeros(4)), np.zeros((3, 6), np.float32)
+    with pytest.raises(ValueError, match="background_method must be None when overscan is corrected"):
+        calib.subtract_crosstalk_image(detector, image, region=region, background_method=method)
 
 
 def test_amplifiers_of_different_shapes_may_not_be_coupled(make_exposure):
@@ -328,6 +341,47 @@ def test_apply_keeps_the_matrices_of_the_detector_from_other_detectors(make_expo
     assert left(crosstalk_coeffs=2 * calib.coeffs) == 38
     with pytest.raises(ValueError, match="source_options must be of D2, got D3"):
         left(source_options={"D3": {}})
+
+
+def onto_a_from_b_of_d2(value, calib):
+    """Let A of a detector show B of D2, too."""
+    calib.inter_chip["D2"] = np.array([[0.0, value], [0.0, 0.0]])
+    return calib
+
+
+@pytest.mark.parametrize(("iterations", "left"), [(1, [39.6, 99.0]), (20, [40.0, 100.0])])
+def test_iterations_go_with_another_detector(make_exposure, iterations, left):
+    """A and B, 40 and 100, show a tenth of each other, and A shows 10 of D2, which is subtracted once."""
+    calib = onto_a_from_b_of_d2(0.1, make_calib([[0, 0.1], [0.1, 0]]))
+    source = make_exposure([[7.0]], [[100.0]], detector="D2")
+    corrected = calib.apply(make_exposure([[60.0]], [[104.0]]), {"D2": source}, iterations=iterations)
+    assert [entry.data[0, 0] for entry in corrected.amplifiers.values()] == pytest.approx(left)
+
+
+def test_overscan_is_corrected_for_another_detector(make_exposure):
+    """200 above the level of the source's overscan are 20; the light-sensitive pixels are corrected as well."""
+    exposure, source = make_exposure([[50.0]], [[0.0]]), make_exposure([[7.0]], [[100.0]], detector="D2")
+    for each, above in ((exposure, 0.0), (source, 200.0)):
+        for amplifier in each.amplifiers.values():
+            amplifier.overscan["parallel"] = np.array([[500.0, 500.0, 500.0 + above]])
+    corrected = onto_a_from_b_of_d2(0.1, make_calib(np.zeros((2, 2)))).apply(
+        exposure, {"D2": source}, full_amplifier=True
+    )
+    assert corrected.amplifiers["A"].overscan["parallel"].tolist() == [[500, 500, 480]]
+    assert corrected.amplifiers["A"].data[0, 0] == 40
+
+
+@pytest.mark.parametrize(
+    "options", [{"min_pixel_to_mask": 50.0}, {"min_pixel_to_mask": 5.0, "do_subtrahend_masking": True}]
+)
+def test_masking_goes_with_another_detector(make_exposure, options):
+    """Its bright pixel, or what was subtracted for it, marks the target; the source stays as it was."""
+    source = make_exposure([[0.0, 0, 0]], [[0, 0, 100.0]], detector="D2")
+    calib = onto_a_from_b_of_d2(0.1, make_calib(np.zeros((2, 2))))
+    corrected = calib.apply(make_exposure([[0.0, 0, 10]], [[0.0, 0, 0]]), {"D2": source}, **options)
+    assert corrected.amplifiers["A"].mask.tolist() == [[0, 0, MaskBit.CROSSTALK]]
+    assert not corrected.amplifiers["B"].mask.any()
+    assert not source.amplifiers["B"].mask.any()
 
 
 @pytest.mark.parametrize("method", ["subtract_crosstalk", "apply"])

@@ -83,7 +83,7 @@ def test_in_single_precision_the_rounding_of_pixels_is_what_remains(measure, fla
     rows = measure(flats[1], file="{detector}.ecsv", iterations=iterations)
     assert differences(rows, truth, PLAIN) < 1e-6
     rounding = differences(truth, measure(flats[0], np.float64), SMALL)  # of the true flats, once; here it is thrice
-    assert 1e-6 < differences(rows, truth, SMALL) < 4 * rounding
+    assert differences(rows, truth, SMALL) < 4 * rounding
     for row, true in zip(rows, truth, strict=True):
         assert np.abs(np.subtract(row["covariance"], true["covariance"])).max() < 1e-6 * true["variance"]
     assert 15.0 < max(row["crosstalk_max_correction"] for row in rows) < 35.0
@@ -93,5 +93,5 @@ def test_in_single_precision_the_rounding_of_pixels_is_what_remains(measure, fla
 def test_after_digitisation_gains_agree_to_the_scatter_of_the_rounding(measure, flats, truth):
     """1e-4, where the pair itself knows the gain to 6e-3."""
     rows = measure([np.rint(flat) for flat in flats[1]], file="{detector}.ecsv")
-    assert 1e-6 < differences(rows, truth, ("gain", "variance")) < 1e-4
+    assert differences(rows, truth, ("gain", "variance")) < 1e-4
     assert differences(rows, truth, ("mean",)) < 1e-5

@@ -162,6 +162,17 @@ def test_quadratic_coefficient_that_is_not_finite_is_said_where_it_is_used(
     assert context.metadata["crosstalk:unknown_coefficients"] == n_unknown
 
 
+def test_quadratic_term_of_the_file_is_subtracted_on_request(subtract, exposure, tmp_path):
+    """1e-7 of B's 20 000 ADU squared are 40 ADU in A; the linear term is left out here."""
+    calib = CrosstalkCalib(n_amp=2)
+    calib.has_crosstalk, calib.coeffs_sqr[0, 1] = True, 1e-7
+    calib.write_fits(tmp_path / "d0.fits")
+    context, before = RecordingContext("crosstalk", folders=(tmp_path,)), exposure.amplifiers["A"].data[2, 3]
+    for quadratic, subtracted in ((False, 0), (True, 40)):
+        after = subtract(exposure, context, file="{detector}.fits", quadratic=quadratic)
+        assert before - after.amplifiers["A"].data[2, 3] == pytest.approx(subtracted, rel=1e-3)
+
+
 def test_replaced_gain_is_said(subtract, exposure, tmp_path):
     """Rows are flagged, the amplifier is noted, and the file is warned of once, however many exposures use it."""
     calib = CrosstalkCalib(n_amp=2)
