@@ -21,7 +21,7 @@ from streamcal.errors import StateError
 from streamcal.sink.arrow import ArrowSink
 from streamcal.sink.tables import TABLES
 
-SHORT, LONG = 300, 10_000  # histories
+SHORT, LONG = 1000, 10_000  # histories
 NAMES = ("measurements", "exposures")
 
 
