@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import xxhash
+from astropy.table import Table
 from structlog.testing import capture_logs
 
 from streamcal.calibs.crosstalk import CrosstalkCalib
@@ -145,6 +146,27 @@ def test_coefficient_that_is_not_finite_is_said(subtract, exposure, tmp_path):
     assert flags == [RowFlag.CROSSTALK_INCOMPLETE, 0]
     assert context.metadata["crosstalk:unknown_coefficients"] == 1
     assert after.amplifiers["A"].data[2, 3] == 20
+
+
+def test_deployed_file_with_entries_that_are_not_finite(subtract, made, reference, tmp_path):
+    """One coefficient and one gain of LSSTCam's R22_S11 made NaN, as in 3 of 205 files: the rest is used, rows tell."""
+    table = Table.read(reference / "crosstalk" / "lsstcam" / "r22_s11.ecsv", format="ascii.ecsv")
+    whole = CrosstalkCalib.from_table([table])
+    table["CT_COEFFS"][0, 16 * 7 + 3] = table["CT_FIT_GAINS"][0, 5] = np.nan  # onto 3 from 7; of 5
+    table.write(tmp_path / "R22_S11.ecsv", format="ascii.ecsv")
+    light = np.random.default_rng(1).uniform(0, 1e5, (16, 3, 4))
+    amplifiers = [made.amplifier(pixels, name=f"C{n:02d}") for n, pixels in enumerate(light)]
+    exposure = made.exposure(*amplifiers, detector="R22_S11", header={"INSTRUME": "lsstCam"})
+    context = RecordingContext("crosstalk", folders=(tmp_path,))
+    after = subtract(exposure, context, file="{detector}.ecsv")
+    whole.coeffs[3, 7], whole.fit_gains[5] = 0, np.median(np.delete(whole.fit_gains, 5))
+    expected = whole.subtract_crosstalk(exposure)
+    for n, (name, amplifier) in enumerate(after.amplifiers.items()):
+        np.testing.assert_array_equal(amplifier.data, expected.amplifiers[name].data)
+        incomplete = RowFlag.CROSSTALK_INCOMPLETE if n == 3 else 0
+        assert amplifier.metadata["flags"] == RowFlag.CROSSTALK_GAIN_REPLACED | incomplete
+    assert context.metadata["crosstalk:unknown_coefficients"] == 1
+    assert context.metadata["crosstalk:replaced_gains"] == "R22_S11/C05"
 
 
 @pytest.mark.parametrize(("quadratic", "n_unknown"), [(False, 0), (True, 1)])
