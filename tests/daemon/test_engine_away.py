@@ -51,6 +51,38 @@ def test_cluster_that_comes_late(site, start_daemon, tmp_path):
     assert rows == to_texts(results.read(tmp_path / "inline"))
 
 
+def test_night_through_a_cluster_that_is_killed(site, start_daemon, tmp_path):
+    """Worker and scheduler are killed while pairs come: each is committed once, with the rows of this process.
+
+    `make cluster-demo` does the same with twenty detectors and thirty levels.
+    """
+    detectors = ("R00", "R01", "R02")
+
+    def simulate(*levels, first_id):
+        site.simulate(list(levels), detectors=detectors, first_id=first_id)
+
+    with LocalCluster(tmp_path / "cluster") as cluster:
+        cluster.start_scheduler()
+        worker = cluster.start_worker()
+        daemon = start_daemon(site.write_config(engine={**cluster.settings, "queue_size": 4}, log={"format": "json"}))
+        daemon.wait_for_event("watching")
+        simulate(1000.0, 2000.0, first_id=1)
+        daemon.wait_for(lambda: read_status(site.output).pairs.get("done"))
+        kill(worker)
+        simulate(3000.0, first_id=5)
+        kill(cluster.scheduler)
+        daemon.wait_for(lambda: show_status(site, "ENGINE"))
+        simulate(4000.0, first_id=7)
+        cluster.start_scheduler()
+        cluster.start_worker()
+        daemon.wait_for(lambda: read_status(site.output).pairs == {"done": 12})
+        assert daemon.stop() == 0
+    rows = site.rows()
+    assert len(set(zip(rows["pair_id"].to_pylist(), rows["amplifier"].to_pylist(), strict=True))) == len(rows) == 12 * 4
+    run_daemon(site.config(output={"folder": str(tmp_path / "inline")}), once=True)
+    assert to_texts(rows) == to_texts(results.read(tmp_path / "inline"))
+
+
 def show_status(site, word):
     """Return the line of ``streamcal status`` that begins with a word; empty if there is none."""
     lines = CliRunner().invoke(app, ["status", str(site.output)]).stdout.splitlines()
