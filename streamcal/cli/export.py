@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,9 @@ import typer
 from streamcal.cli.fit import need_output
 from streamcal.errors import ConfigError
 from streamcal.export import FORMATS
+from streamcal.export.files import make_file_name
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from streamcal.export.pairs import GroupPairs
     from streamcal.ptc.observations import GroupKey
 
@@ -27,9 +26,10 @@ def export_output(  # noqa: PLR0913 - each is an option of the command
     *,
     kind: str,
     to: Path | None = None,
-    table: str = "measurements",
+    table: str | None = None,
     group: str | None = None,
     detector: str | None = None,
+    model: str | None = None,
     partial: bool = False,
     dummies: bool = False,
 ) -> int:
@@ -44,11 +44,13 @@ def export_output(  # noqa: PLR0913 - each is an option of the command
     to : Path, optional
         File to write, by default ``TABLE.SUFFIX`` in the working folder; for ``lsst-ptc`` the folder of the files, by
         default the working folder.
-    table : {"measurements", "ptc", "exposures"}
-        What to write; ``lsst-ptc`` always takes measurements and solutions. Of ``ptc`` and ``exposures`` the latest row
-        of each amplifier or exposure.
+    table : {"measurements", "ptc", "exposures"}, optional
+        What to write, by default the measurements; ``lsst-ptc`` always takes measurements and solutions. Of ``ptc`` and
+        ``exposures`` the latest row of each amplifier or exposure.
     group, detector : str, optional
         Only these.
+    model : str, optional
+        Solutions of this model; by default the latest of whatever model.
     partial : bool
         lsst-ptc: one ``PARTIAL`` file a pair, named by its first exposure, in place of the solved curves.
     dummies : bool
@@ -57,18 +59,27 @@ def export_output(  # noqa: PLR0913 - each is an option of the command
     Raises
     ------
     ConfigError
-        If a choice does not exist, or there is nothing to write.
+        If a choice does not exist or does not go with the others, there is nothing to write, or a file cannot be
+        written.
     """
     _check("--format", kind, FORMATS)
-    _check("--table", table, TABLES)
-    if dummies and not partial:
-        msg = "--dummies needs --partial"
-        raise ConfigError(msg)
+    _check("--table", table or TABLES[0], TABLES)
+    _check_pair("--dummies", dummies, "--partial", partial)
+    _check_pair("--partial", partial, "--format lsst-ptc", kind == "lsst-ptc")
+    _check_pair("--table", table is not None, "--format parquet, csv or feather", kind != "lsst-ptc")
     need_output(output)
     if kind == "lsst-ptc":
-        paths = _export_lsst(output, to or Path(), _wanted(output, group, detector), partial=partial, dummies=dummies)
+        from streamcal.ptc.observations import choose_groups
+
+        keys = choose_groups(output, group, detector)
+        folder = to or Path()
+        paths = (
+            _export_partials(output, folder, keys, dummies=dummies)
+            if partial
+            else _export_solved(output, folder, keys, model)
+        )
     else:
-        paths = _export_table(output, to, table, kind, group=group, detector=detector)
+        paths = _export_table(output, to, table or TABLES[0], kind, group=group, detector=detector, model=model)
     for path in paths:
         typer.echo(path)
     return 0
@@ -80,6 +91,12 @@ def _check(option: str, value: str, known: tuple[str, ...]) -> None:
         raise ConfigError(msg)
 
 
+def _check_pair(option: str, given: bool, other: str, holds: bool) -> None:
+    if given and not holds:
+        msg = f"{option} needs {other}"
+        raise ConfigError(msg)
+
+
 def _export_table(output: Path, to: Path | None, table: str, kind: str, **wanted: str | None) -> Iterator[Path]:
     import pyarrow.compute as pc
 
@@ -87,55 +104,54 @@ def _export_table(output: Path, to: Path | None, table: str, kind: str, **wanted
     from streamcal.export.tables import SUFFIXES, write_table
     from streamcal.ptc.solutions import solutions
 
-    readers: dict[str, Callable[[Path], pa.Table]] = {
-        "measurements": results.read,
-        "ptc": solutions,
-        "exposures": results.exposures,
-    }
-    rows = readers[table](output)
+    if table == "ptc":
+        rows = solutions(output, model=wanted.pop("model"))
+    else:
+        _check_pair("--model", wanted.pop("model") is not None, "--table ptc", False)
+        rows = results.exposures(output) if table == "exposures" else results.read(output)
     for column, value in wanted.items():
         if value is not None:
             rows = rows.filter(pc.field(column) == value)
+    if rows.num_rows == 0:
+        msg = f"{output}: no {table} of this group and detector"
+        raise ConfigError(msg)
     path = to or Path(f"{table}{SUFFIXES[kind]}")
     write_table(rows, path, kind)
     yield path
 
 
-def _wanted(output: Path, group: str | None, detector: str | None) -> list[GroupKey]:
-    from streamcal.ptc.observations import find_groups
+def _export_solved(output: Path, folder: Path, keys: list[GroupKey], model: str | None) -> Iterator[Path]:
+    from streamcal.ptc.observations import split_groups
+    from streamcal.ptc.solutions import solutions
 
-    keys = [key for key in find_groups(output) if group in (None, key.group) and detector in (None, key.detector)]
-    if not keys:
-        msg = f"{output}: no measurements of this group and detector"
-        raise ConfigError(msg)
-    return keys
+    solved = split_groups(solutions(output, model=model).to_pylist())
+    for key in keys:
+        if key not in solved:
+            msg = (
+                f"{output}: no solution of detector {key.detector!r}, group {key.group!r}; run: streamcal fit {output}"
+            )
+            raise ConfigError(msg)
+        yield _write_solved(output, folder, key, solved[key])
 
 
-def _export_lsst(output: Path, folder: Path, keys: list[GroupKey], *, partial: bool, dummies: bool) -> Iterator[Path]:
+def _export_partials(output: Path, folder: Path, keys: list[GroupKey], *, dummies: bool) -> Iterator[Path]:
     from streamcal.export.pairs import collect_pairs
     from streamcal.ptc.observations import read_group
 
     for key in keys:
         pairs = collect_pairs(read_group(output, key, None))
-        if not partial:
-            yield _write_solved(output, folder, key, pairs)
-            continue
         yield from _write_partials(folder, key, pairs)
         if dummies:
             yield from _write_dummies(output, folder, key, pairs)
 
 
-def _write_solved(output: Path, folder: Path, key: GroupKey, pairs: GroupPairs) -> Path:
+def _write_solved(output: Path, folder: Path, key: GroupKey, rows: list[dict[str, Any]]) -> Path:
     from streamcal.export.lsst import describe_origin, make_solved, write_fits
-    from streamcal.ptc.solutions import solutions
+    from streamcal.export.pairs import collect_pairs
+    from streamcal.ptc.observations import read_group
 
-    rows = [
-        row for row in solutions(output).to_pylist() if all(row[name] == value for name, value in key.to_dict().items())
-    ]
-    if not rows:
-        msg = f"{output}: no solution of detector {key.detector!r}, group {key.group!r}; run: streamcal fit {output}"
-        raise ConfigError(msg)
-    path = folder / f"{_file_name('ptc', key.detector, key.group)}.fits"
+    pairs = collect_pairs(read_group(output, key, None))
+    path = folder / f"{make_file_name('ptc', key.detector, key.group)}.fits"
     write_fits(make_solved(pairs, rows), path, describe_origin(key, rows[0]["model"], _filter_of(key, pairs)))
     return path
 
@@ -145,7 +161,7 @@ def _write_partials(folder: Path, key: GroupKey, pairs: GroupPairs) -> Iterator[
 
     n_pixels = common_pixels(pairs)
     for place, (first, _) in enumerate(_exposure_names(pairs)):
-        path = folder / f"{_file_name('ptc-partial', key.detector, key.group, first)}.fits"
+        path = folder / f"{make_file_name('ptc-partial', key.detector, key.group, first)}.fits"
         write_fits(make_partial(pairs, place, n_pixels), path, describe_origin(key, "PARTIAL", _filter_of(key, pairs)))
         yield path
 
@@ -157,7 +173,7 @@ def _write_dummies(output: Path, folder: Path, key: GroupKey, pairs: GroupPairs)
     side = pairs.matrices(pairs.amplifiers[0], "covariance").shape[1]
     for name in _all_exposures(output, key, pairs):
         if name not in firsts:
-            path = folder / f"{_file_name('ptc-partial', key.detector, key.group, name)}.fits"
+            path = folder / f"{make_file_name('ptc-partial', key.detector, key.group, name)}.fits"
             metadata = describe_origin(key, "DUMMY", _filter_of(key, pairs))
             write_fits(make_dummy(pairs.amplifiers, side), path, metadata)
             yield path
@@ -192,8 +208,3 @@ def _filter_of(key: GroupKey, pairs: GroupPairs) -> str:
         return "+".join(sorted(names))
     named = re.search(r"(?:^|;)@?FILTER\w*=([^;]*)", key.group, re.IGNORECASE)
     return named[1] if named else ""
-
-
-def _file_name(*parts: str) -> str:
-    text = "_".join(part for part in parts if part)
-    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in text)

@@ -32,6 +32,9 @@ EXIT_DONE, EXIT_REJECTED = 0, 3
 SHOWN = {"amplifier": "", "gain": "e-/ADU", "noise": "e-", "a00": "1/e-", "turnoff": "ADU", "chi2_dof": "", "pairs": ""}
 
 
+SIGNS = {">": FitFlag.TURNOFF_NOT_REACHED, "poor": FitFlag.POOR_FIT}
+
+
 def fit_output(  # noqa: PLR0913 - each is an option of the command
     output: Path,
     *,
@@ -76,9 +79,11 @@ def fit_output(  # noqa: PLR0913 - each is an option of the command
     if accept and not save:
         msg = "--accept needs --save: solutions that are not stored cannot be compared with"
         raise ConfigError(msg)
+    from streamcal.ptc.observations import choose_groups
+
     need_output(output)
     settings = load_fit_config(output, config, model)
-    keys = _choose_groups(output, group, detector)
+    keys = choose_groups(output, group, detector)
     rows = [row for key in _show_progress(keys) for row in _fit(output, key, settings, accept=accept)]
     if save and not _ask_daemon(output, keys, settings, accept=accept):
         _save(output, rows)
@@ -118,18 +123,6 @@ def _find_configuration(output: Path) -> Path | None:
     return path if path and path.is_file() else None
 
 
-def _choose_groups(output: Path, group: str | None, detector: str | None) -> list[GroupKey]:
-    from streamcal.ptc.observations import find_groups
-
-    keys = list(find_groups(output))
-    chosen = [key for key in keys if group in (None, key.group) and detector in (None, key.detector)]
-    if not chosen:
-        known = "; ".join(f"{key.detector} {key.group}".strip() for key in keys) or "none"
-        msg = f"{output}: no measurements of this group and detector, there are: {known}"
-        raise ConfigError(msg)
-    return chosen
-
-
 def _show_progress(keys: Sequence[GroupKey]) -> Iterator[GroupKey]:
     from rich.console import Console
     from rich.progress import track
@@ -162,11 +155,12 @@ def _ask_daemon(output: Path, keys: Sequence[GroupKey], settings: FitConfig, *, 
 def _save(output: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Append the solutions, one commit a group."""
     from streamcal.ptc.columns import solution_schema
+    from streamcal.ptc.observations import split_groups
     from streamcal.sink.schema import build_batch
 
     state = find_state(output)
     with StateLock(state), _open_sink(output, state) as sink:
-        for of_group in _split_groups(rows):
+        for of_group in split_groups(rows).values():
             seq = sink.next_seq
             for row in of_group:
                 row["seq"] = seq
@@ -178,13 +172,6 @@ def _make_key() -> str:
     import uuid
 
     return uuid.uuid4().hex
-
-
-def _split_groups(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault((row["instrument"], row["detector"], row["group"]), []).append(row)
-    return list(groups.values())
 
 
 @contextmanager
@@ -212,12 +199,23 @@ def _print(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
         return
     from rich.console import Console
 
+    from streamcal.ptc.observations import split_groups
+
     console = Console(soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 120)
-    for of_group in _split_groups(rows):
+    for of_group in split_groups(rows).values():
         console.print(_make_table(of_group))
-        for row in of_group:
-            if row["reason"]:
-                console.print(f"{row['amplifier']}: {row['reason']}", soft_wrap=True, highlight=False)
+        for line in _write_notes(of_group):
+            console.print(line, soft_wrap=True, highlight=False)
+
+
+def _write_notes(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield what is to be said of some amplifiers, and what the signs in the table mean."""
+    for row in rows:
+        if row["reason"]:
+            yield f"{row['amplifier']}: {row['reason']}"
+    for sign, flag in SIGNS.items():
+        if any(row["flags"] & flag for row in rows):
+            yield f"{sign}  {flag.name}: {flag.description}"
 
 
 def _make_table(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -253,7 +251,7 @@ def _format(name: str, row: Mapping[str, Any]) -> str:
     if name == "pairs":
         return f"{row['n_used']}/{row['n_pairs']}"
     if name == "chi2_dof":
-        return f"{row[name]:.3f}"
+        return f"{row[name]:.3f}" + (" poor" if row["flags"] & FitFlag.POOR_FIT else "")
     if name == "turnoff" and row["flags"] & FitFlag.TURNOFF_NOT_REACHED:
         return f"> {row['turnoff']:.0f}"
     if f"{name}_error" in row:

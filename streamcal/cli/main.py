@@ -335,6 +335,7 @@ def measure_crosstalk(
 
 GroupOption = Annotated[str | None, typer.Option(help="Only this group, written as in the rows.")]
 DetectorOption = Annotated[str | None, typer.Option(help="Only this detector.")]
+ModelOption = Annotated[str | None, typer.Option(help="Solutions of this model; default: the latest of any.")]
 
 
 @app.command()
@@ -376,12 +377,13 @@ def plot(
     suffix: Annotated[str, typer.Option("--format", help="png, pdf or svg.")] = "png",
     group: GroupOption = None,
     detector: DetectorOption = None,
+    model: ModelOption = None,
 ) -> None:
     """Draw curves, covariances, kernels, trends and focal planes."""
     from streamcal.cli.plot import plot_output
 
     options: dict[str, Any] = {"folder": folder, "kinds": kinds or (), "suffix": suffix}
-    raise typer.Exit(plot_output(output, group=group, detector=detector, **options))
+    raise typer.Exit(plot_output(output, group=group, detector=detector, model=model, **options))
 
 
 @app.command()
@@ -391,9 +393,10 @@ def export(
     to: Annotated[
         Path | None, typer.Option("--to", metavar="PATH", help="File or folder; default: in the working folder.")
     ] = None,
-    table: Annotated[str, typer.Option(help="measurements, exposures or ptc.")] = "measurements",
+    table: Annotated[str | None, typer.Option(help="measurements (default), exposures or ptc.")] = None,
     group: GroupOption = None,
     detector: DetectorOption = None,
+    model: ModelOption = None,
     partial: Annotated[bool, typer.Option("--partial", help="lsst-ptc: a PARTIAL file for each pair.")] = False,
     dummies: Annotated[
         bool,
@@ -406,5 +409,5 @@ def export(
     """Write results in another form."""
     from streamcal.cli.export import export_output
 
-    options: dict[str, Any] = {"to": to, "table": table, "group": group, "detector": detector}
+    options: dict[str, Any] = {"to": to, "table": table, "group": group, "detector": detector, "model": model}
     raise typer.Exit(export_output(output, kind=kind, partial=partial, dummies=dummies, **options))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from streamcal.export.files import write_whole
 from streamcal.plots.style import BLUE, GREEN, PURPLE, VERMILLION, make_figure
 from streamcal.records import Amplifier, Exposure, ReadoutCorner, Section
 
@@ -101,7 +102,8 @@ def draw_panels(panels: Sequence[Panel], path: Path) -> None:
     names = dict.fromkeys(name for panel in panels for outline in panel.outlines for name in outline.sections)
     handles = [Rectangle((0, 0), 1, 1, fill=False, edgecolor=COLOURS.get(name, PURPLE), label=name) for name in names]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), title="dot: output")
-    figure.savefig(path)
+    with write_whole(path) as hidden:
+        figure.savefig(hidden, format=path.suffix.removeprefix("."))
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:

@@ -20,6 +20,7 @@ def plot_output(  # noqa: PLR0913 - each is an option of the command
     suffix: str = "png",
     group: str | None = None,
     detector: str | None = None,
+    model: str | None = None,
 ) -> int:
     """Draw the pictures of an output and print the paths of the files; return the exit code.
 
@@ -35,11 +36,13 @@ def plot_output(  # noqa: PLR0913 - each is an option of the command
         Of `SUFFIXES`.
     group, detector : str, optional
         Only these.
+    model : str, optional
+        Solutions of this model; by default the latest of whatever model.
 
     Raises
     ------
     ConfigError
-        If kind or form does not exist, matplotlib is missing, or there are no solutions yet.
+        If kind or form does not exist, matplotlib is missing, there are no solutions yet, or a file cannot be written.
     """
     _check_choice("--kind", kinds, KINDS)
     _check_choice("--format", [suffix], SUFFIXES)
@@ -47,7 +50,8 @@ def plot_output(  # noqa: PLR0913 - each is an option of the command
 
     need_output(output)
     target = folder or output / "plots"
-    paths = list(draw_output(output, target, kinds=kinds or KINDS, suffix=suffix, group=group, detector=detector))
+    wanted = {"group": group, "detector": detector, "model": model}
+    paths = list(draw_output(output, target, kinds=kinds or KINDS, suffix=suffix, **wanted))
     for path in paths:
         typer.echo(path)
     if not paths:

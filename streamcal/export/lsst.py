@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcal import __version__
+from streamcal.export.files import write_whole
 from streamcal.export.pairs import GroupPairs
 from streamcal.ptc.flags import BAD
-from streamcal.ptc.models import make_model
+from streamcal.ptc.models import Model, Polynomial, make_model
 from streamcal.ptc.observations import GroupKey
 from streamcal.ptc.selection import MAD_TO_SIGMA
 
@@ -184,7 +185,7 @@ def _describe_solution(pairs: GroupPairs, row: Row) -> dict[str, Any]:
     fitted = np.full((len(pairs), side, side), NAN)
     if len(parameters):
         fitted = model.evaluate(solved["mean"], parameters)
-    values, errors = (order_parameters(row["model"], row[name], side) for name in ("parameters", "parameters_error"))
+    values, errors = order_parameters(model, row["model"], row["parameters"], row["parameters_error"])
     return {
         **blank,
         "EXP_ID_MASK": used,
@@ -218,22 +219,28 @@ def _degree(row: Row) -> int:
     return 2 if row["model"] == "POLYNOMIAL" and len(row["parameters"]) == 3 else 3
 
 
-def order_parameters(model: str, parameters: Sequence[float], side: int) -> Array:
-    """Return parameters in the order of the batch stack.
+def order_parameters(
+    model: Model, name: str, parameters: Sequence[float], errors: Sequence[float]
+) -> tuple[Array, Array]:
+    """Return parameters and their errors as the batch stack has them.
 
-    That is a00, gain, noise variance for EXPAPPROXIMATION; a, ab, n, gain for the full covariances (b = 0: a, n, gain).
-    Those of POLYNOMIAL stay as ours: gain, a00, n00, k. All NaN where there is no solution.
+    That is a00, gain, noise variance for EXPAPPROXIMATION; a, ab, n, gain for the full covariances (b = 0: a, n, gain);
+    for POLYNOMIAL the coefficients of the powers 0, 1, 2, 3 of the mean, errors without the correlation of gain and
+    noise, which is small. All NaN where there is no solution.
     """
-    values = np.array(parameters, dtype=np.float64)
-    full = {"FULLCOVARIANCE": 3, "FULLCOVARIANCE_NO_B": 2}.get(model)
-    if full is None:
-        count = 4 if model == "POLYNOMIAL" else 3
-        padded = np.full(count, NAN)
-        padded[: len(values)] = values
-        return padded[[1, 0, 2]] if model == "EXPAPPROXIMATION" else padded
-    if len(values) == 0:
-        return np.full(full * side**2 + 1, NAN)
-    gain, (a, noise, *ab) = values[:1], np.split(values[1:], full)
+    values, spread = np.full((2, model.n_parameters), NAN)
+    if len(parameters):
+        values, spread = np.array(parameters, dtype=np.float64), np.array(errors, dtype=np.float64)
+    if isinstance(model, Polynomial):
+        slopes = model.derive_coefficients(values)[:, 0, 0]
+        return model.coefficients(values).ravel(), np.sqrt(slopes**2 @ spread**2)
+    return _reorder(name, values), _reorder(name, spread)
+
+
+def _reorder(name: str, values: Array) -> Array:
+    if name == "EXPAPPROXIMATION":
+        return values[[1, 0, 2]]
+    gain, (a, noise, *ab) = values[:1], np.split(values[1:], 3 if name == "FULLCOVARIANCE" else 2)
     return np.concatenate([a, *ab, noise, gain])
 
 
@@ -275,7 +282,5 @@ def write_fits(table: Table, path: Path, metadata: Mapping[str, Any]) -> None:
     hdu = fits.table_to_hdu(table)
     for name, value in metadata.items():
         hdu.header[name if len(name) <= 8 else f"HIERARCH {name}"] = value
-    path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = path.with_name(f".{path.name}.part")
-    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(hidden, overwrite=True)
-    hidden.replace(path)
+    with write_whole(path) as hidden:
+        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(hidden, overwrite=True)

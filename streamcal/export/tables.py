@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from streamcal.export.files import write_whole
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -29,14 +31,14 @@ def write_table(table: pa.Table, path: Path, kind: str) -> None:
     ------
     ValueError
         If there is no such form.
+    ConfigError
+        If the file cannot be written.
     """
     if kind not in SUFFIXES:
         msg = f"kind must be one of {', '.join(SUFFIXES)}, got {kind!r}"
         raise ValueError(msg)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = path.with_name(f".{path.name}.part")
-    {"parquet": _write_parquet, "feather": _write_feather, "csv": _write_csv}[kind](table, hidden)
-    hidden.replace(path)
+    with write_whole(path) as hidden:
+        {"parquet": _write_parquet, "feather": _write_feather, "csv": _write_csv}[kind](table, hidden)
 
 
 def _write_parquet(table: pa.Table, path: Path) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from streamcal.export.files import make_file_name, write_whole
 from streamcal.plots import KINDS
 from streamcal.plots.style import STYLE, need_matplotlib, paginate
-from streamcal.ptc.observations import GroupKey, make_curve, read_group, split_amplifiers
+from streamcal.ptc.observations import GroupKey, make_curve, read_group, split_amplifiers, split_groups
 from streamcal.ptc.solutions import solutions
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def draw_output(  # noqa: PLR0913 - each is an option of the command
     suffix: str = "png",
     group: str | None = None,
     detector: str | None = None,
+    model: str | None = None,
 ) -> Iterator[Path]:
     """Draw the pictures of an output from its latest solutions, and yield each file when it is written.
 
@@ -42,31 +44,32 @@ def draw_output(  # noqa: PLR0913 - each is an option of the command
         Form of the files.
     group, detector : str, optional
         Only these; all by default.
+    model : str, optional
+        Solutions of this model; by default the latest of whatever model.
 
     Raises
     ------
     ConfigError
-        If matplotlib is not there.
+        If matplotlib is not there, or a file cannot be written.
     """
     need_matplotlib()
     import matplotlib as mpl
 
     rows = [
         row
-        for row in solutions(output).to_pylist()
+        for row in solutions(output, model=model).to_pylist()
         if group in (None, row["group"]) and detector in (None, row["detector"])
     ]
-    folder.mkdir(parents=True, exist_ok=True)
     for name, draw in list_pictures(output, rows, kinds):
         path = folder / f"{make_file_name(name)}.{suffix}"
-        with mpl.rc_context(STYLE):
-            draw().savefig(path, metadata={} if suffix == "png" else None)
+        with mpl.rc_context(STYLE), write_whole(path) as hidden:
+            draw().savefig(hidden, format=suffix, metadata={} if suffix == "png" else None)
         yield path
 
 
 def list_pictures(output: Path, rows: Sequence[Row], kinds: Sequence[str] = KINDS) -> Iterator[Picture]:
     """Yield name and drawing function of each picture that solutions allow, see `draw_output`."""
-    for key, of_group in _split(rows).items():
+    for key, of_group in split_groups(rows).items():
         label = f"{key.detector}_{key.group}".strip("_")
         for number, page in enumerate(paginate(of_group), 1):
             yield from _group_pictures(
@@ -80,19 +83,6 @@ def list_pictures(output: Path, rows: Sequence[Row], kinds: Sequence[str] = KIND
         newest = {(row["detector"], row["amplifier"]): row for row in rows}
         for column, unit in (("gain", "e⁻/ADU"), ("noise", "e⁻"), ("turnoff", "ADU")):
             yield f"focal_plane_{column}", _later(_focal_plane, list(newest.values()), column, unit)
-
-
-def make_file_name(name: str) -> str:
-    """Return a name with whatever no file name should hold replaced."""
-    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)
-
-
-def _split(rows: Sequence[Row]) -> dict[GroupKey, list[Row]]:
-    groups: dict[GroupKey, list[Row]] = {}
-    for row in rows:
-        key = GroupKey(instrument=row["instrument"], detector=row["detector"], group=row["group"])
-        groups.setdefault(key, []).append(row)
-    return groups
 
 
 def _group_pictures(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcal.plots.style import BLUE, GREY, MAP, VERMILLION, make_figure
+from streamcal.plots.style import BLUE, GREY, MAP, PER_PAGE, VERMILLION, make_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,24 +30,38 @@ def plot_trends(solved: Sequence[Row], measured: Sequence[Row]) -> Figure:
         ``pair_seq, used, variance, model_variance``).
     measured : sequence of mapping
         Its pairs (``seq, amplifier, mjd_start, gain, read_noise``). A pair of a curve is drawn with the gain that would
-        have the curve go through it, which does not depend on its level; one that no curve knows with its own gain.
+        have the curve go through it, which does not depend on its level; one that no curve knows with its own gain. Its
+        noise, in ADU, becomes electrons with the gain of its group, or else its own.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Above gains against the median of the amplifier's solutions, in per cent; below noise in electrons.
+        Above gains against the median of the amplifier's solutions, in per cent; below noise in electrons. Up to 16
+        amplifiers are named beside their last solution.
     """
     figure = make_figure(9.0, 5.6)
     upper, lower = figure.subplots(2, 1, sharex=True)
-    for name in sorted({row["amplifier"] for row in solved}):
+    names = sorted({row["amplifier"] for row in solved})
+    for name in names:
         of_fits = [row for row in solved if row["amplifier"] == name and np.isfinite(row["gain"])]
         if not of_fits:
             continue
         reference = float(np.median([row["gain"] for row in of_fits]))
         gains = _follow_curves(of_fits)
-        pairs = [{**row, "gain": gains.get(row["seq"], row["gain"])} for row in measured if row["amplifier"] == name]
+        of_group = {seq: row["gain"] for row in of_fits for seq in row["pair_seq"]}
+        pairs = [
+            {
+                **row,
+                "gain": gains.get(row["seq"], row["gain"]),
+                "read_noise": row["read_noise"] * of_group.get(row["seq"], row["gain"]),
+            }
+            for row in measured
+            if row["amplifier"] == name
+        ]
         _draw_pairs(upper, lower, pairs, reference)
         _draw_solutions(upper, lower, of_fits, reference)
+        if len(names) <= PER_PAGE:
+            _name_last(upper, lower, of_fits[-1], reference)
     upper.axhline(0, color="black", lw=1.0)
     upper.set_ylabel("gain (% off its median)")
     lower.set(ylabel="noise (e⁻)", xlabel="start of the exposures (MJD, TAI)")
@@ -72,7 +86,7 @@ def _draw_pairs(upper: Axes, lower: Axes, rows: Sequence[Row], reference: float)
     time, gain, noise = _columns(rows, ("mjd_start", "gain", "read_noise"))
     look: dict[str, Any] = {"ls": "", "marker": ".", "ms": 4, "color": GREY, "alpha": 0.6}
     upper.plot(time, 100 * (gain / reference - 1), **look)
-    lower.plot(time, noise * reference, **look)
+    lower.plot(time, noise, **look)
 
 
 def _draw_solutions(upper: Axes, lower: Axes, rows: Sequence[Row], reference: float) -> None:
@@ -81,6 +95,12 @@ def _draw_solutions(upper: Axes, lower: Axes, rows: Sequence[Row], reference: fl
     look: dict[str, Any] = {"ls": "", "marker": "o", "ms": 5, "elinewidth": 1.0}
     upper.errorbar(time, 100 * (gain / reference - 1), 100 * gain_error / reference, color=BLUE, **look)
     lower.errorbar(time, noise, noise_error, color=BLUE, **look)
+
+
+def _name_last(upper: Axes, lower: Axes, row: Row, reference: float) -> None:
+    look: dict[str, Any] = {"textcoords": "offset points", "xytext": (5, 0), "fontsize": 7, "va": "center"}
+    upper.annotate(row["amplifier"], (row["mjd_start"], 100 * (row["gain"] / reference - 1)), **look)
+    lower.annotate(row["amplifier"], (row["mjd_start"], row["noise"]), **look)
 
 
 def _columns(rows: Sequence[Row], names: Sequence[str]) -> NDArray[np.float64]:

@@ -117,9 +117,12 @@ def _mark_turnoff(axes: Axes, row: Row) -> None:
 def _summary(row: Row) -> str:
     if not np.isfinite(row["gain"]):
         return f"{row['amplifier']}\n{row['reason'].split(':')[0]}"
+    poor = " (poor)" if row["flags"] & FitFlag.POOR_FIT else ""
+    at_least = "\nturnoff not reached" if row["flags"] & FitFlag.TURNOFF_NOT_REACHED else ""
     return (
         f"{row['amplifier']}\ng = {row['gain']:.4f} ± {row['gain_error']:.4f} e⁻/ADU\n"
-        f"noise {row['noise']:.2f} e⁻\na₀₀ = {row['a00'] * 1e6:.2f}·10⁻⁶ /e⁻\nχ²/dof {row['chi2_dof']:.2f}"
+        f"noise {row['noise']:.2f} e⁻\na₀₀ = {row['a00'] * 1e6:.2f}·10⁻⁶ /e⁻\n"
+        f"χ²/dof {row['chi2_dof']:.2f}{poor}{at_least}"
     )
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcal.errors import ConfigError
 from streamcal.ptc.curve import Curve
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+Row = TypeVar("Row", bound=Mapping[str, Any])
 
 COLUMNS = (
     *("seq", "instrument", "detector", "group", "amplifier", "exposure_time", "flux", "mjd_start", "mean_used"),
@@ -28,6 +31,11 @@ class GroupKey:
     instrument: str
     detector: str
     group: str
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """Return the group of a row of measurements or solutions."""
+        return cls(instrument=row["instrument"], detector=row["detector"], group=row["group"])
 
     def to_dict(self) -> dict[str, str]:
         """Return it as column names and values."""
@@ -44,6 +52,31 @@ def find_groups(output: str | os.PathLike[str]) -> dict[GroupKey, int]:
     for instrument, detector, group, seq in names:
         key = GroupKey(instrument=instrument, detector=detector, group=group)
         groups[key] = max(seq, groups.get(key, 0))
+    return groups
+
+
+def choose_groups(output: str | os.PathLike[str], group: str | None, detector: str | None) -> list[GroupKey]:
+    """Return the groups of an output that are wanted; None: any.
+
+    Raises
+    ------
+    ConfigError
+        If there is none; names those there are.
+    """
+    keys = list(find_groups(output))
+    chosen = [key for key in keys if group in (None, key.group) and detector in (None, key.detector)]
+    if not chosen:
+        known = "; ".join(f"{key.detector} {key.group}".strip() for key in keys) or "none"
+        msg = f"{output}: no measurements of this group and detector, there are: {known}"
+        raise ConfigError(msg)
+    return chosen
+
+
+def split_groups(rows: Iterable[Row]) -> dict[GroupKey, list[Row]]:
+    """Return rows by group, in order of first appearance."""
+    groups: dict[GroupKey, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(GroupKey.of(row), []).append(row)
     return groups
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from streamcal.hookspecs import Settings
 
@@ -66,3 +66,10 @@ class FitConfig(Settings):
         False, description="Store the covariance matrix of all parameters with each solution."
     )
     limits: LimitsConfig = LimitsConfig()
+
+    @model_validator(mode="after")
+    def _check_range(self) -> Self:
+        if self.max_signal is not None and self.max_signal <= self.min_signal:
+            msg = f"max_signal must be above min_signal, {self.min_signal:g}, got {self.max_signal:g}"
+            raise ValueError(msg)
+        return self

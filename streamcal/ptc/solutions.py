@@ -200,7 +200,7 @@ def find_stale(job: bytes) -> bytes:
     output = job.decode()
     known: dict[GroupKey, int] = {}
     for row in solutions(output, COMPARED).to_pylist():
-        key = GroupKey(instrument=row["instrument"], detector=row["detector"], group=row["group"])
+        key = GroupKey.of(row)
         known[key] = max(row["last_seq"], known.get(key, 0))
     stale = [key.to_dict() for key, seq in find_groups(output).items() if seq > known.get(key, 0)]
     return json.dumps(stale).encode()

@@ -13,7 +13,7 @@ from streamcal.cli.export import export_output
 from streamcal.errors import ConfigError
 from streamcal.export.lsst import order_parameters
 from streamcal.export.pairs import collect_pairs, number_exposures
-from streamcal.ptc import FitConfig
+from streamcal.ptc import MODELS, FitConfig, full_covariance, make_model
 from streamcal.ptc.solutions import solutions
 
 COLUMNS = """
@@ -182,12 +182,41 @@ def test_without_solution_there_is_a_hint(tmp_path):
         export_output(output, kind="lsst-ptc", to=tmp_path)
 
 
+def evaluate(name, values, mean):
+    """Return the variances that a reader in their order computes."""
+    if name == "POLYNOMIAL":
+        return np.polynomial.polynomial.polyval(mean, values)
+    if name == "EXPAPPROXIMATION":
+        a00, gain, noise = values
+        return np.expm1(2 * a00 * mean * gain) / (2 * a00 * gain**2) + noise / gain**2
+    matrices = [part.reshape(R, R) for part in np.split(values[:-1], len(values) // R**2)]
+    a, noise, b = matrices[0], matrices[-1], matrices[1] / matrices[0] if len(matrices) == 3 else None
+    return full_covariance(mean, gain=values[-1], a=a, b=b, noise=noise)[:, 0, 0]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_parameters_give_the_exported_curve(tmp_path, name):
+    """Evaluated as the peer does, they are FINAL_MODEL_VARS; the third error is that of a00."""
+    output = write_solutions(write_pairs(tmp_path / "out"), FitConfig(side=R, model=name))
+    export_output(output, kind="lsst-ptc", to=tmp_path)
+    row = Table.read(tmp_path / "ptc_S00_RUNID-1.fits", mask_invalid=False)[0]
+    variances = evaluate(name, np.array(row["PTC_FIT_PARS"]), np.array(row["FINAL_MEANS"]))
+    np.testing.assert_allclose(variances, row["FINAL_MODEL_VARS"], rtol=1e-10)
+    place = {"POLYNOMIAL": 2}.get(name, 0)
+    assert row["PTC_FIT_PARS_ERROR"][place] == solutions(output).to_pylist()[0]["a00_error"]
+
+
 def test_parameters_follow_their_order():
-    """a00, gain, noise variance; a, ab, n, gain."""
-    assert order_parameters("EXPAPPROXIMATION", [1.5, -3e-6, 30.0], 1).tolist() == [-3e-6, 1.5, 30.0]
-    assert order_parameters("FULLCOVARIANCE", [1.5, 2, 3, 4], 1).tolist() == [2, 4, 3, 1.5]
-    assert order_parameters("FULLCOVARIANCE_NO_B", [1.5, 2, 3], 1).tolist() == [2, 3, 1.5]
-    assert np.isnan(order_parameters("FULLCOVARIANCE", [], 2)).tolist() == [True] * 13
+    """a00, gain, noise variance; a, ab, n, gain; for the polynomial n / g^2 and 1 / g with their errors."""
+    values, errors = order_parameters(make_model("EXPAPPROXIMATION"), "EXPAPPROXIMATION", [1.5, -3, 30], [1, 2, 3])
+    assert (values.tolist(), errors.tolist()) == ([-3, 1.5, 30], [2, 1, 3])
+    values, _ = order_parameters(make_model("FULLCOVARIANCE", 1), "FULLCOVARIANCE", [1.5, 2, 3, 4], [1, 1, 1, 1])
+    assert values.tolist() == [2, 4, 3, 1.5]
+    values, errors = order_parameters(make_model("POLYNOMIAL", degree=2), "POLYNOMIAL", [2, -3, 8], [0.1, 0.2, 4])
+    assert (values.tolist(), errors[1:].tolist()) == ([2, 0.5, -3], [pytest.approx(0.025), 0.2])
+    assert errors[0] == pytest.approx(np.hypot(4 / 4, 2 * 8 / 8 * 0.1))
+    values, _ = order_parameters(make_model("FULLCOVARIANCE", 2), "FULLCOVARIANCE", [], [])
+    assert np.isnan(values).tolist() == [True] * 13
 
 
 def test_ids_that_are_no_numbers_are_numbered():

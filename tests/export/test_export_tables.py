@@ -55,12 +55,10 @@ def test_nan_inside_lists_is_null_in_csv(tmp_path):
 
 
 def test_solutions_and_parts_can_be_written(output, tmp_path, monkeypatch):
-    """The ptc table, into the working folder by default; a detector that is not there leaves no rows."""
+    """The ptc table, into the working folder by default."""
     monkeypatch.chdir(tmp_path)
     export_output(output, kind="parquet", table="ptc")
     assert parquet.read_table("ptc.parquet")["gain"].equals(solutions(output)["gain"])
-    export_output(output, kind="parquet", table="ptc", detector="S99")
-    assert parquet.read_table("ptc.parquet").num_rows == 0
     assert [path.name for path in tmp_path.iterdir()] == ["ptc.parquet"]
 
 
@@ -70,6 +68,11 @@ def test_solutions_and_parts_can_be_written(output, tmp_path, monkeypatch):
         ({"kind": "xls"}, "--format must be one of parquet, csv, feather, lsst-ptc, got 'xls'"),
         ({"kind": "csv", "table": "gains"}, "--table must be one of measurements, ptc, exposures, got 'gains'"),
         ({"kind": "lsst-ptc", "dummies": True}, "--dummies needs --partial"),
+        ({"kind": "csv", "partial": True}, "--partial needs --format lsst-ptc"),
+        ({"kind": "lsst-ptc", "table": "ptc"}, "--table needs --format parquet, csv or feather"),
+        ({"kind": "csv", "model": "POLYNOMIAL"}, "--model needs --table ptc"),
+        ({"kind": "csv", "detector": "S99"}, "no measurements of this group and detector"),
+        ({"kind": "csv", "table": "ptc", "model": "POLYNOMIAL"}, "no ptc of this group and detector"),
         ({"kind": "lsst-ptc", "group": "RUNID=9"}, "no measurements of this group and detector"),
     ],
 )
@@ -77,6 +80,16 @@ def test_wrong_choices_are_told(output, options, text):
     """In one line, with what there is."""
     with pytest.raises(ConfigError, match=text):
         export_output(output, **options)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "feather", "lsst-ptc"])
+def test_a_place_that_cannot_be_written_is_told(output, tmp_path, kind):
+    """One line, and no rubbish: a folder where a file is to be, a file where a folder is to be."""
+    taken = tmp_path / "taken"
+    taken.write_text("") if kind == "lsst-ptc" else taken.mkdir()
+    with pytest.raises(ConfigError, match=r"taken.* cannot be written: "):
+        export_output(output, kind=kind, to=taken)
+    assert list(tmp_path.iterdir()) == [taken]
 
 
 def test_an_unknown_form_is_an_error(tmp_path):

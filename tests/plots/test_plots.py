@@ -1,5 +1,7 @@
 """Pictures: what is in them, which there are, and their files."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ptc_output import write_pairs, write_solutions
@@ -7,7 +9,8 @@ from ptc_truth import kernel, levels, make_curve
 
 from streamcal.cli.plot import plot_output
 from streamcal.errors import ConfigError
-from streamcal.plots.book import list_pictures, make_file_name
+from streamcal.export.files import make_file_name
+from streamcal.plots.book import list_pictures
 from streamcal.plots.covariances import average_kernels, plot_covariances, plot_kernel
 from streamcal.plots.style import lay_out
 from streamcal.plots.trends import place_detectors, plot_focal_plane, plot_trends
@@ -81,6 +84,14 @@ def test_the_turnoff_is_marked_only_where_it_was_reached(curve):
     assert not [line for line in plot_variances([rising]).axes[0].get_lines() if line.get_linestyle() == "--"]
 
 
+def test_a_poor_fit_says_so_in_its_panel(curve):
+    """Beside chi2; a turnoff that was not reached is told as well."""
+    text = plot_variances([solve(replace(curve, error=curve.error / 4))]).axes[0].texts[0].get_text()
+    assert "(poor)" in text
+    assert "not reached" not in text
+    assert "turnoff not reached" in plot_variances([solve(make_curve(side=4))]).axes[0].texts[0].get_text()
+
+
 def test_an_amplifier_without_solution_says_why():
     """Its panel holds the reason in place of numbers, and drawing it does not fail."""
     dead = solve(make_curve(mean=np.geomspace(0.1, 2, 10), side=4))
@@ -134,7 +145,21 @@ def test_trends_are_relative_to_the_median_of_the_fits():
     np.testing.assert_allclose(gains[0], [0, 0, 1])
     gain, noise = (_dots(axes) for axes in (upper, lower))
     np.testing.assert_allclose(gain, [2])
-    np.testing.assert_allclose(noise, [4.5])  # ADU times the gain
+    np.testing.assert_allclose(noise, [3 * 1.53])  # ADU times its gain
+
+
+def test_noise_of_a_pair_is_in_electrons_of_its_own_group():
+    """The gain changed from 1.5 to 3 between the groups: 4 ADU are 6 e-, then 12 e-; the amplifier is named."""
+    base = {"detector": "S00", "amplifier": "C00", "gain_error": 0.01, "noise": 5.0, "noise_error": 0.1}
+    solved = [
+        {**base, "mjd_start": 61000.0 + seq, "gain": gain, "pair_seq": [seq], "used": [True]}
+        | {"variance": [1.0], "model_variance": [1.0]}
+        for seq, gain in ((1, 1.5), (2, 3.0))
+    ]
+    pair = {"amplifier": "C00", "mjd_start": 61000.5, "gain": 1.8, "read_noise": 4.0}
+    upper, lower = plot_trends(solved, [{**pair, "seq": 1}, {**pair, "seq": 2}]).axes
+    np.testing.assert_allclose(_dots(lower), [6, 12])
+    assert [text.get_text() for text in upper.texts] == ["C00"]
 
 
 def _dots(axes):
@@ -195,6 +220,13 @@ def test_the_command_writes_what_was_asked_for(output, tmp_path, capsys):
     assert capsys.readouterr().out.split() == [str(path)]
 
 
+def test_a_folder_that_is_a_file_is_told(output, tmp_path):
+    """In one line."""
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        plot_output(output, folder=tmp_path / "taken", kinds=["kernel"])
+
+
 def test_all_pictures_of_an_output_can_be_drawn(output):
     """Curves in two scales, covariances and kernel of each detector, trends, and three maps; none fails."""
     pictures = dict(list_pictures(output, solutions(output).to_pylist()))
@@ -217,6 +249,7 @@ def test_png_is_written_beside_the_output_by_default(output, capsys):
     [
         ({"kinds": ["pie"]}, "--kind must be one of curves, covariances, kernel, trends, focal-plane, got 'pie'"),
         ({"suffix": "gif"}, "--format must be one of png, pdf, svg, got 'gif'"),
+        ({"model": "POLYNOMIAL"}, "no solutions to draw; run: streamcal fit"),
         ({"detector": "S99"}, "no solutions to draw; run: streamcal fit"),
     ],
 )

@@ -1,11 +1,14 @@
 """`streamcal fit`: what it prints, stores and returns."""
 
 import json
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
 from ptc_output import write_pairs
-from ptc_truth import GAIN
+from ptc_truth import GAIN, levels, make_curve
 
 from streamcal import requests
 from streamcal.cli.export import export_output
@@ -35,6 +38,17 @@ def test_fit_prints_and_stores(output, capsys):
     assert "C00" in text
     assert "20/20" in text
     assert solutions(output)["amplifier"].to_pylist() == ["C00", "C01"]
+
+
+def test_signs_in_the_table_are_explained(tmp_path, capsys):
+    """A poor fit and a turnoff that was not reached have a sign each, and a line that says what it means."""
+    curve = make_curve(mean=levels(20), side=4, rng=np.random.default_rng(1))
+    output = write_pairs(tmp_path / "out", replace(curve, error=curve.error / 4))
+    fit_output(output, model="EXPAPPROXIMATION", save=False)
+    text = capsys.readouterr().out
+    assert " poor " in text
+    assert "poor  POOR_FIT: chi2 of the variances" in text
+    assert ">  TURNOFF_NOT_REACHED: no pair" in text
 
 
 def test_fit_prints_json(output, capsys):
@@ -97,11 +111,14 @@ def test_check_counts_amplifiers_without_solution(output, capsys):
     ("options", "text"),
     [
         ({"model": "LINEAR"}, "fit.model: input should be 'EXPAPPROXIMATION'"),
+        ({"config": Path("wrong.toml")}, "fit: max_signal must be above min_signal, 10, got 5"),
         ({"detector": "S99"}, "no measurements of this group and detector, there are: S00 RUNID=1"),
     ],
 )
-def test_wrong_choices_are_one_line(output, options, text):
+def test_wrong_choices_are_one_line(output, monkeypatch, options, text):
     """What there is to choose from is in the message."""
+    monkeypatch.chdir(output.parent)
+    Path("wrong.toml").write_text("[fit]\nmin_signal = 10\nmax_signal = 5\n")
     with pytest.raises(ConfigError, match=text):
         fit_output(output, **options)
 
