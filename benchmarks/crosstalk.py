@@ -1,17 +1,20 @@
 """Seconds to subtract crosstalk from a 4k x 4k image of 16 amplifiers, against a plain loop and one memory pass.
 
+And seconds to measure it on one such image with spots.
+
 Run: ``python -m benchmarks.crosstalk [rows columns]`` (of one amplifier; default 2048 x 512)
 """
 
 import os
 import sys
+import time
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy, as streamcal's commands do
 
 import numpy as np
 
 from benchmarks.common import Finding, at_least, best_of, report
-from streamcal.calibs import CrosstalkCalib, Detector, DetectorAmplifier
+from streamcal.calibs import CrosstalkCalib, Detector, DetectorAmplifier, estimate_crosstalk
 from streamcal.calibs.coefficients import Coefficients
 from streamcal.calibs.coupling import orient, subtract_coupled
 from streamcal.records import ReadoutCorner, Section
@@ -67,10 +70,26 @@ def time_parts(ny, nx):
     )
 
 
+def time_measurement(ny, nx):
+    """Return the CPU seconds and the coefficients measured of one image with 20 spots on each amplifier."""
+    detector, image, calib = make_image(ny, nx)
+    rng, axis = np.random.default_rng(2), np.arange(-30, 31)
+    spot = 6e4 * np.exp(-(axis[:, None] ** 2 + axis**2) / (2 * 6.0**2))
+    image -= 29000
+    for entry in detector.split(image).amplifiers.values():  # views
+        for y, x in rng.integers(0, np.array([ny, nx]) - 61, (20, 2)):
+            entry.data[y : y + 61, x : x + 61] += spot
+    exposure = calib.subtract_crosstalk(detector.split(image), crosstalk_coeffs=-calib.coeffs)
+    start = time.process_time()
+    found = estimate_crosstalk([exposure])
+    return time.process_time() - start, int(np.isfinite(found.coeff_err).sum())
+
+
 def main():
     """Time and report."""
     sizes = [int(word) for word in sys.argv[1:] if word.isdigit()] or [2048, 512]
     seconds = time_parts(*sizes)
+    measured, n_measured = time_measurement(*sizes)
     loop, product, memory_pass = (seconds[name] for name in ("loop", "product", "pass"))
     report(
         [
@@ -83,6 +102,7 @@ def main():
             Finding(what="matrix product, 16 x 16, one image (s)", value=product),
             Finding(what="matrix product, three iterations (s)", value=seconds["iterated"]),
             Finding(what="subtract_crosstalk: copies, medians and masks too (s)", value=seconds["call"]),
+            Finding(what="estimate_crosstalk, one image of spots (s)", value=measured, detail=f"{n_measured} of 240"),
         ]
     )
 
