@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from concurrent.futures import Executor, Future
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,7 +22,10 @@ from streamcal.journal import Journal
 from streamcal.ledger import Ledger
 from streamcal.measuring import Measuring
 from streamcal.pipeline import LONGEST_WAIT, Pipeline
+from streamcal.ptc.settings import FitConfig
+from streamcal.ptc.solutions import fit_group
 from streamcal.records import Candidate, ExposureInfo, FileStat
+from streamcal.refitting import Refitting
 from streamcal.run import Run
 from streamcal.sink.schema import build_batch, measurement_schema
 from streamcal.testing import ListSink, ListSource, ManualClock
@@ -477,3 +480,28 @@ def test_recipe_survives_the_way_to_a_worker():
     recipe = Recipe(instrument={"name": "cam"}, stages=("isr",), settings={"isr": {"order": 2}}, folders=("/a",))
     assert Recipe.from_json(recipe.to_json()) == recipe
     assert asdict(Recipe.from_json(recipe.to_json())) == asdict(recipe)
+
+
+def test_measuring_goes_on_while_a_fit_never_ends(bench):
+    """One job of the engine is held, and no more: every pair that comes is measured and committed."""
+
+    class StuckEngine(ScriptedEngine):
+        fits = 0
+
+        def submit(self, function, job, /):
+            if function is not fit_group:
+                return super().submit(function, job)
+            self.fits += 1
+            return Future()
+
+    bench.engine = StuckEngine()
+    run = replace(bench.measuring._run, engine=bench.engine)
+    bench.measuring._run = run
+    bench.pipeline.refitting = Refitting(ListSink(bench.journal), run, bench.folder, FitConfig(interval_seconds=0))
+    bench.measuring.on_commit = bench.pipeline.refitting.note
+    for n in range(1, 9):
+        bench.put(str(n), f"{n} {(n + 1) // 2}.0 g")
+        bench.turn()
+    assert bench.pairs() == ["1+2", "3+4", "5+6", "7+8"]
+    assert bench.engine.fits == 1
+    assert not bench.pipeline.refitting.idle
