@@ -20,6 +20,7 @@ PARTS = (
     "daemon",
     "growth",
     "focal_plane",
+    "engines",
     "ptc_fit",
     "ptc_images",
 )

@@ -1,6 +1,6 @@
 """What an engine costs a pair, and how one worker compares with two.
 
-Run: ``python benchmarks/engines.py [pairs]``. A job of a pair's size that does nothing goes through each engine, eight
+Run: ``python -m benchmarks.engines [pairs]``. A job of a pair's size that does nothing goes through each engine, eight
 at a time, as in the daemon; the best of five rounds counts, and the inline engine's time is what the job itself takes.
 Then detectors of sixteen amplifiers of 1k x 1k pixels are measured by one worker and by two, and jobs are run that only
 wait: where two workers have less than a processor each, these tell what the engine itself does. On a machine that does
@@ -14,46 +14,55 @@ import sys
 import tempfile
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.common import Finding, at_most, report
 from streamcal.engine import EngineOptions, make_engine
 from streamcal.faults.clusters import LocalCluster
 
 QUEUE = 8
 ROUNDS = 5
 AMPLIFIERS = 16
-JOB_BYTES = 16 << 10  # as long as a pair's job with its recipe
+JOB_BYTES = 4 << 10  # as long as a pair's job with its recipe
 GOALS = {"local": 2.0, "dask": 10.0}  # ms
+WORK = {"compute": "jobs that compute", "wait": "jobs that wait"}
 
 
 def main() -> None:
-    """Print overheads and scaling."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    """Measure, print."""
+    counts = [int(argument) for argument in sys.argv[1:] if argument.isdigit()]
+    count = counts[0] if counts else 200
     print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f} before, best of {ROUNDS} rounds of {count}")
     with tempfile.TemporaryDirectory() as folder, LocalCluster(Path(folder)) as cluster:
         cluster.start_scheduler()
         cluster.start_worker()
         settings = {"inline": {"kind": "inline"}, "local": {"kind": "local"}, "dask": cluster.settings}
         overheads = {name: measure_overhead(options, count) for name, options in settings.items()}
-        for name, milliseconds in overheads.items():
-            goal = f", goal below {GOALS[name]:g}" if name in GOALS else ""
-            print(f"overhead a pair, {name:6} {milliseconds:7.3f} ms{goal}")
-        seconds = {}
-        for workers in (1, 2):
-            if workers == 2:
-                cluster.start_worker()
-            for name in GOALS:
-                for work in ("compute", "wait"):
-                    seconds[name, work, workers] = measure_work({**settings[name], "workers": workers}, work)
-        for name in GOALS:
-            for work in ("compute", "wait"):
-                one, two = (seconds[name, work, workers] for workers in (1, 2))
-                print(f"{work:7} {name:5} {one:5.0f} ms a job by one worker, two are {one / two:.2f} x as fast")
+        one = {key: measure_work(settings[key[0]], 1, key[1]) for key in product(GOALS, WORK)}
+        cluster.start_worker()
+        two = {key: measure_work(settings[key[0]], 2, key[1]) for key in one}
     print(f"load {os.getloadavg()[0]:.1f} after")
+    report([*judge_overheads(overheads), *(describe_scaling(*key, one[key], two[key]) for key in one)])
+
+
+def judge_overheads(overheads: dict) -> Iterator[Finding]:
+    """Hold what each engine costs a pair against its goal."""
+    for name, milliseconds in overheads.items():
+        what = f"overhead of a pair, {name} (ms of the clock)"
+        yield at_most(what, milliseconds, GOALS[name]) if name in GOALS else Finding(what=what, value=milliseconds)
+
+
+def describe_scaling(name: str, work: str, one: float, two: float) -> Finding:
+    """Say how much faster two workers are than one."""
+    return Finding(
+        what=f"one worker / two, {name}, {WORK[work]}", value=one / two, detail=f"{one:.0f} ms / {two:.0f} ms"
+    )
 
 
 def measure_overhead(options: dict, count: int) -> float:
@@ -64,11 +73,12 @@ def measure_overhead(options: dict, count: int) -> float:
         return min(time_jobs(engine, "builtins:bytes", job, count) for _ in range(ROUNDS))
 
 
-def measure_work(options: dict, work: str) -> float:
+def measure_work(options: dict, workers: int, work: str) -> float:
     """Return the milliseconds a job when numbers are computed, or when it only waits and needs no processor."""
-    workers = options["workers"]
     options = replace(
-        EngineOptions(**options), start="benchmarks.engines:compute", environment={"PYTHONPATH": str(Path.cwd())}
+        EngineOptions(**options, workers=workers),
+        start="benchmarks.engines:compute",
+        environment={"PYTHONPATH": str(Path.cwd())},
     )
     with make_engine(options) as engine:
         wait_for_workers(engine, workers)
