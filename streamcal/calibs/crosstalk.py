@@ -71,11 +71,8 @@ class CrosstalkCalib(CrosstalkCorrection, Calib):
     )
     implied_metadata: ClassVar[frozenset[str]] = frozenset({"CROSSTALK_SHAPE"})
 
-    coeffs: NDArray[np.float64]
     coeff_err: NDArray[np.float64]
     coeff_num: NDArray[np.int64]
-    coeff_valid: NDArray[np.bool_]
-    coeffs_sqr: NDArray[np.float64]
     coeff_err_sqr: NDArray[np.float64]
     amp_gain_ratios: NDArray[np.float64]
 
@@ -84,11 +81,11 @@ class CrosstalkCalib(CrosstalkCorrection, Calib):
         self.n_amp = n_amp if detector is None else detector.n_amp
         self.crosstalk_shape = (self.n_amp, self.n_amp)
         self.has_crosstalk = False
-        self.crosstalk_ratios_units: str = "adu"
+        self.crosstalk_ratios_units = "adu"
         for name, (_, _, dtype, default) in MATRICES.items():
             setattr(self, name, np.full(self.crosstalk_shape, default, dtype))
         self.fit_gains = np.zeros(self.n_amp)
-        self.inter_chip: dict[str, NDArray[np.float64]] = {}
+        self.inter_chip = {}
         self.update_metadata(**_identity(detector))
 
     @classmethod

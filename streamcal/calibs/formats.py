@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,7 @@ def fill_from_dict(calib: CrosstalkCalib, dictionary: Mapping[str, Any]) -> None
 def make_dict(calib: CrosstalkCalib) -> dict[str, Any]:
     """Return the content of a calibration as a dict of plain values; see `CrosstalkCalib.to_dict`."""
     return {
-        "metadata": dict(calib.get_metadata()),
+        "metadata": copy.deepcopy(calib.get_metadata()),
         "hasCrosstalk": calib.has_crosstalk,
         "nAmp": calib.n_amp,
         "crosstalkShape": list(calib.crosstalk_shape),
@@ -130,7 +131,7 @@ def make_tables(calib: CrosstalkCalib) -> list[Table]:
             msg = f"inter_chip must have names without blanks at their ends, got {source!r}"
             raise ValueError(msg)
     columns = {column: axes.to_file(getattr(calib, name))[None] for name, (_, column, _, _) in MATRICES.items()}
-    table = Table(columns | {"CT_FIT_GAINS": calib.fit_gains[None]}, meta=dict(calib.get_metadata()))
+    table = Table(columns | {"CT_FIT_GAINS": calib.fit_gains[None]}, meta=copy.deepcopy(calib.get_metadata()))
     if not calib.inter_chip:
         return [table]
     coefficients = np.array([axes.to_file(matrix) for matrix in calib.inter_chip.values()])

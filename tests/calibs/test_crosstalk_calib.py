@@ -69,6 +69,17 @@ def test_metadata_are_live_and_set_as_a_copy():
     assert "NOTE" in live
 
 
+def test_dict_shares_nothing_with_the_calibration():
+    """Not even the lists in its metadata."""
+    calib = CrosstalkCalib(n_amp=2)
+    calib.update_metadata(NESTED=[1])
+    dictionary = calib.to_dict()
+    dictionary["metadata"]["NESTED"].append(2)
+    dictionary["coeffs"][0] = 1.0
+    assert calib.get_metadata()["NESTED"] == [1]
+    assert not calib.coeffs.any()
+
+
 def test_update_metadata_describes_the_content():
     """Attributes win over what stood there; None becomes empty."""
     calib = CrosstalkCalib(n_amp=2)
