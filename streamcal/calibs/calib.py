@@ -11,29 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-import numpy as np
-
 from streamcal.calibs import tables, tagged_yaml
+from streamcal.calibs.exposures import IDENTITY_KEYS, describe_exposures
 from streamcal.calibs.files import TEXT_ENDINGS, ending_fits, replace_file, text_format
 from streamcal.calibs.values import KindError, are_same, as_mapping, as_number, as_plain, as_scalar
 from streamcal.records import Exposure
 
 if TYPE_CHECKING:
     from astropy.table import Table
-
-IDENTITY_KEYS: dict[str, tuple[str, ...]] = {  # metadata key: other names it goes by, in metadata and in dicts
-    "INSTRUME": ("instrument",),
-    "RAFTNAME": ("raftName",),
-    "SLOTNAME": ("slotName",),
-    "DETECTOR": ("detectorId",),
-    "DETECTOR_NAME": ("DET_NAME", "detectorName"),
-    "DETECTOR_SERIAL": ("DET_SER", "detectorSerial"),
-    "FILTER": ("filterName",),
-    "CALIB_ID": ("calibId",),
-    "SEQFILE": ("seqfile",),
-    "SEQNAME": ("seqname",),
-    "SEQCKSUM": ("seqcksum",),
-}
 
 
 class Calib(ABC):
@@ -152,25 +137,7 @@ class Calib(ABC):
         ValueError
             If they are of different instruments or detectors.
         """
-        entries: dict[str, Any] = {}
-        for n, exposure in enumerate(exposures):
-            info = exposure.info
-            own = {key: exposure.header[key] for key in IDENTITY_KEYS if key in exposure.header}
-            own |= {"INSTRUME": own.get("INSTRUME") or info.instrument, "DETECTOR_NAME": info.detector}
-            for key, value in own.items():
-                self._agree(key, entries.setdefault(key, value), value)
-            entries[f"CPP_INPUT_{n}"] = info.exposure_id
-            times = {f"CPP_INPUT_DATE_{n}": info.mjd_start, f"CPP_INPUT_EXPT_{n}": info.exposure_time}
-            entries |= {key: value for key, value in times.items() if np.isfinite(value)}
-        self.update_metadata(**entries)
-
-    def _agree(self, key: str, first: Any, value: Any) -> None:
-        if first == value:
-            return
-        msg = f"exposures differ in {key}: {first!r} and {value!r}"
-        if key in {"INSTRUME", "DETECTOR_NAME"}:
-            raise ValueError(msg)
-        self.log.warning(msg)
+        self.update_metadata(**describe_exposures(exposures, self.log))
 
     @classmethod
     def require_kind(cls, dictionary: Mapping[str, Any]) -> None:
