@@ -155,7 +155,8 @@ def run_to_end(site: Site, starts: int = 10) -> int:
 
 
 def wait_until_done(process: Daemon, pairs: int, seconds: float = DEADLINE) -> Status:
-    """Wait until so many pairs have ended and nothing is left to do."""
+    """Wait until so many pairs have ended and nothing is left to do, as this daemon tells, not the one before it."""
+    process.wait_for_event("watching")
     return process.wait_for_status(
         lambda status: _ended(status) >= pairs and not status.pairs.get("ready") and not status.dispositions.get("new"),
         seconds,

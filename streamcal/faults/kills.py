@@ -14,7 +14,8 @@ from streamcal.faults.daemons import Daemon, run_to_end, wait_until_done
 from streamcal.faults.site import Site, add_pairs, make_site, move_in
 
 LONGEST_LIFE = 2.5  # s; starts take about half of it
-ENGINES = ({"kind": "inline"}, {"kind": "local", "workers": 2})
+# small amplifiers do not determine 8 x 8 lags
+FIT = {"live": True, "interval_seconds": 0.2, "model": "EXPAPPROXIMATION"}
 
 
 @dataclass(kw_only=True, slots=True)
@@ -29,6 +30,10 @@ class Hunt:
         How many.
     dice : random.Random
         Chooses the moments.
+    flats_per_level : int
+        With more than two, which of them make a pair depends on their arrival.
+    fit : bool
+        Whether photon transfer curves are fitted all the while.
     report : callable
         Told of progress, in words.
     """
@@ -37,15 +42,22 @@ class Hunt:
     pairs: int
     kills: int
     dice: random.Random
+    flats_per_level: int = 2
+    fit: bool = False
     report: Callable[[str], object] = lambda _: None
 
     def run(self) -> Verdict:
-        """Kill the daemon again and again while exposures come, let the last one end, and compare."""
+        """Disturb a run of two exposures a level, and compare."""
+        site = self.disturb()
+        return compare(undisturbed(site), read_outcome(site.output))
+
+    def disturb(self) -> Site:
+        """Kill the daemon again and again while exposures come, and let the last one end."""
         waiting = self.folder / "camera"
-        add_pairs(waiting, self.pairs)
+        add_pairs(waiting, self.pairs, flats_per_level=self.flats_per_level)
         exposures = sorted(waiting.glob("*.fits"))
         self.dice.shuffle(exposures)
-        site = make_site(self.folder / "incoming", self.folder / "run")
+        site = make_site(self.folder / "incoming", self.folder / "run", fit=FIT if self.fit else {})
         for number in range(self.kills):
             share = len(exposures) // (self.kills - number)
             self._live_and_die(site, [exposures.pop() for _ in range(share)])
@@ -54,7 +66,7 @@ class Hunt:
         process = Daemon(site)
         wait_until_done(process, self.pairs)
         process.stop()
-        return compare(undisturbed(site), read_outcome(site.output))
+        return site
 
     def _live_and_die(self, site: Site, exposures: list[Path]) -> None:
         text = site.config.read_text()
@@ -74,6 +86,6 @@ class Hunt:
 
 def undisturbed(site: Site) -> Outcome:
     """Return what a run that nobody disturbs gives on the exposures of a site."""
-    quiet = site.sibling("quiet")
+    quiet = site.sibling("quiet", fit={"live": False})
     run_to_end(quiet, starts=1)
     return read_outcome(quiet.output)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import random
 import signal
 import time
+from collections import Counter
 
+import numpy as np
 import pytest
 
-from streamcal.faults.daemons import wait_until_done
-from streamcal.faults.kills import Hunt
-from streamcal.faults.site import add_pairs, digest_folder
+from streamcal import results
+from streamcal.faults.compare import read_outcome
+from streamcal.faults.daemons import run_to_end, wait_until_done
+from streamcal.faults.kills import FIT, Hunt
+from streamcal.faults.site import ROWS_PER_PAIR, add_pairs, digest_folder
 
 LOCAL = {"kind": "local", "workers": 2}
 
@@ -23,6 +27,34 @@ def test_random_kills(tmp_path, kills, pairs):
     """Killed at random instants while exposures come, on either engine: 0 lost, 0 doubled, 0 wrong."""
     verdict = Hunt(folder=tmp_path, pairs=pairs, kills=kills, dice=random.Random(kills)).run()
     assert verdict, str(verdict)
+
+
+def test_kills_among_triplets(tmp_path):
+    """Three exposures a level: whichever two come first make the pair, measured once; the third is extra."""
+    site = Hunt(folder=tmp_path, pairs=6, kills=3, dice=random.Random(3), flats_per_level=3).disturb()
+    outcome = read_outcome(site.output)
+    assert (outcome.doubled, outcome.faults) == ((), ())
+    assert sorted(Counter(pair_id for pair_id, _ in outcome.rows).values()) == [ROWS_PER_PAIR] * 6
+    assert Counter(disposition for disposition, _, _ in outcome.dispositions.values()) == {"paired": 12, "extra": 6}
+    assert Counter(pair_id for _, _, pair_id in outcome.dispositions.values() if pair_id) == dict.fromkeys(
+        {pair_id for pair_id, _ in outcome.rows}, 2
+    )
+
+
+def test_kills_while_curves_are_fitted(tmp_path):
+    """The last solutions are those of all pairs, as if nobody had disturbed; earlier ones are there once each."""
+    site = Hunt(folder=tmp_path, pairs=10, kills=3, dice=random.Random(4), fit=True).disturb()
+    run_to_end(site)
+    quiet = site.sibling("quiet", fit=FIT)
+    run_to_end(quiet, starts=1)
+    expected, found = (results.solutions(one.output).to_pylist() for one in (quiet, site))
+    assert [row["n_pairs"] for row in found] == [10] * ROWS_PER_PAIR
+    assert [row["amplifier"] for row in found] == [row["amplifier"] for row in expected]
+    assert all(np.isfinite(row["gain"]) for row in expected)
+    for name in ("gain", "gain_error", "noise", "a00", "chi2_dof"):
+        np.testing.assert_allclose([row[name] for row in found], [row[name] for row in expected], rtol=1e-6)
+    history = results.solutions(site.output, history=True)
+    assert len(history) == len({(row["seq"], row["amplifier"]) for row in history.to_pylist()})
 
 
 def test_stopped_in_the_middle(make, start, check):
