@@ -22,7 +22,7 @@ def versions(site):
 def test_solutions_follow_the_pairs(site, start_daemon):
     """Three levels are too few, and said to be; with six there is a gain, in a new version; both stay."""
     fit = {"model": "EXPAPPROXIMATION", "interval_seconds": 0.0, "busy_interval_seconds": 0.0}
-    daemon = start_daemon(site.write_config(engine={"kind": "local", "workers": 2}, fit=fit))
+    daemon = start_daemon(site.write_config(engine={"kind": "local", "workers": 1}, fit=fit))
     site.simulate(LEVELS[:3])
     daemon.wait_for(lambda: any(row["n_pairs"] == 3 for row in versions(site)))
     site.simulate(LEVELS[3:], first_id=7)

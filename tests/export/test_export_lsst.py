@@ -11,7 +11,7 @@ from ptc_truth import GAIN
 from streamcal import results
 from streamcal.cli.export import export_output
 from streamcal.errors import ConfigError
-from streamcal.export.lsst import order_parameters
+from streamcal.export.lsst import make_solved, order_parameters, write_fits
 from streamcal.export.pairs import collect_pairs, number_exposures
 from streamcal.ptc import MODELS, FitConfig, full_covariance, make_model
 from streamcal.ptc.solutions import solutions
@@ -223,6 +223,19 @@ def test_ids_that_are_no_numbers_are_numbered():
     """One id that is none makes all of them numbers in order of appearance."""
     assert number_exposures([["7", "9"], ["8", "10"]]).tolist() == [[7, 8], [9, 10]]
     assert number_exposures([["a7", "9"], ["8", "a7"]]).tolist() == [[1, 2], [3, 1]]
+
+
+def test_auxiliary_values_come_back_as_they_were(output, tmp_path):
+    """Numbers as numbers, texts as texts, in columns PTCAUX_<key>, one value a pair."""
+    rows = results.read(output)
+    lamp = [f"lamp {name}" for name in rows["exposure_id_1"].to_pylist()]
+    rows = rows.append_column("aux_lamp", pa.array(lamp)).append_column("aux_temp", pa.array(["-5.5"] * len(lamp)))
+    write_fits(make_solved(collect_pairs(rows), solutions(output).to_pylist()), tmp_path / "a.fits", {})
+    table = Table.read(tmp_path / "a.fits", hdu=1)
+    table.convert_bytestring_to_unicode()
+    row = table[1]
+    assert row["PTCAUX_LAMP"].tolist() == [f"lamp {100 + 2 * n}" for n in range(N)]
+    assert row["PTCAUX_TEMP"].tolist() == [-5.5] * N
 
 
 def test_amplifiers_that_lack_a_pair_have_nan_there():

@@ -237,6 +237,14 @@ def test_all_pictures_of_an_output_can_be_drawn(output):
             draw().draw_without_rendering()
 
 
+def test_more_than_sixteen_amplifiers_take_two_pages(curve, tmp_path):
+    """Seventeen: the second page holds one; the pages are numbered."""
+    rows = [{**solve(curve, f"A{n:02d}"), "instrument": "x", "last_seq": 1} for n in range(17)]
+    pictures = dict(list_pictures(tmp_path, rows, ["curves"]))
+    assert list(pictures) == [f"curves_S00_RUNID=1_{page}_{scale}" for page in (1, 2) for scale in ("log", "linear")]
+    assert len(pictures["curves_S00_RUNID=1_2_log"]().axes) == 2
+
+
 def test_png_is_written_beside_the_output_by_default(output, capsys):
     """OUTPUT/plots holds the pictures."""
     plot_output(output, kinds=["trends"], detector="S00")
