@@ -36,8 +36,8 @@ def plot_trends(solved: Sequence[Row], measured: Sequence[Row]) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Above gains against the median of the amplifier's solutions, in per cent; below noise in electrons. Up to 16
-        amplifiers are named beside their last solution.
+        Above gains against the median of the amplifier's solutions, in per cent; below noise in electrons, where up to
+        16 amplifiers are named beside their last solution.
     """
     figure = make_figure(9.0, 5.6)
     upper, lower = figure.subplots(2, 1, sharex=True)
@@ -61,7 +61,9 @@ def plot_trends(solved: Sequence[Row], measured: Sequence[Row]) -> Figure:
         _draw_pairs(upper, lower, pairs, reference)
         _draw_solutions(upper, lower, of_fits, reference)
         if len(names) <= PER_PAGE:
-            _name_last(upper, lower, of_fits[-1], reference)
+            last = of_fits[-1]  # named where amplifiers differ
+            look = {"textcoords": "offset points", "xytext": (5, 0), "fontsize": 7, "va": "center"}
+            lower.annotate(name, (last["mjd_start"], last["noise"]), **look)
     upper.axhline(0, color="black", lw=1.0)
     upper.set_ylabel("gain (% off its median)")
     lower.set(ylabel="noise (e⁻)", xlabel="start of the exposures (MJD, TAI)")
@@ -95,12 +97,6 @@ def _draw_solutions(upper: Axes, lower: Axes, rows: Sequence[Row], reference: fl
     look: dict[str, Any] = {"ls": "", "marker": "o", "ms": 5, "elinewidth": 1.0}
     upper.errorbar(time, 100 * (gain / reference - 1), 100 * gain_error / reference, color=BLUE, **look)
     lower.errorbar(time, noise, noise_error, color=BLUE, **look)
-
-
-def _name_last(upper: Axes, lower: Axes, row: Row, reference: float) -> None:
-    look: dict[str, Any] = {"textcoords": "offset points", "xytext": (5, 0), "fontsize": 7, "va": "center"}
-    upper.annotate(row["amplifier"], (row["mjd_start"], 100 * (row["gain"] / reference - 1)), **look)
-    lower.annotate(row["amplifier"], (row["mjd_start"], row["noise"]), **look)
 
 
 def _columns(rows: Sequence[Row], names: Sequence[str]) -> NDArray[np.float64]:

@@ -157,9 +157,9 @@ def test_noise_of_a_pair_is_in_electrons_of_its_own_group():
         for seq, gain in ((1, 1.5), (2, 3.0))
     ]
     pair = {"amplifier": "C00", "mjd_start": 61000.5, "gain": 1.8, "read_noise": 4.0}
-    upper, lower = plot_trends(solved, [{**pair, "seq": 1}, {**pair, "seq": 2}]).axes
+    _, lower = plot_trends(solved, [{**pair, "seq": 1}, {**pair, "seq": 2}]).axes
     np.testing.assert_allclose(_dots(lower), [6, 12])
-    assert [text.get_text() for text in upper.texts] == ["C00"]
+    assert [text.get_text() for text in lower.texts] == ["C00"]
 
 
 def _dots(axes):
