@@ -19,6 +19,7 @@ from streamcal.instruments.sections import (
     OrientedSection,
     format_section,
     is_section,
+    overlap,
     parse_section,
 )
 from streamcal.instruments.values import Header, as_number, as_text, expand, file_facts, read_section
@@ -92,7 +93,7 @@ def _check_apart(places: Iterable[Place]) -> None:
         if first.hdu != second.hdu:
             continue
         for name, section in {"data": first.data, **first.overscan}.items():
-            if _overlap(section, second.data):
+            if overlap(section, second.data):
                 own, other = _describe(first, name, section), _describe(second, "data", second.data)
                 msg = f"HDU {first.hdu}: {own} overlaps {other}"
                 raise ExposureError(msg)
@@ -100,10 +101,6 @@ def _check_apart(places: Iterable[Place]) -> None:
 
 def _describe(place: Place, name: str, section: Section) -> str:
     return f"{name} section {format_section(OrientedSection(section=section))} of amplifier {place.name!r}"
-
-
-def _overlap(first: Section, second: Section) -> bool:
-    return first.x0 < second.x1 and second.x0 < first.x1 and first.y0 < second.y1 and second.y0 < first.y1
 
 
 def _make_frame(geometry: GeometryTable, facts: Header, index: int) -> Frame:
@@ -232,7 +229,7 @@ def _outside(data: Section, shape: tuple[int, int], corner: ReadoutCorner) -> di
 
 def _fit_overscan(name: str, section: Section, data: Section) -> Section:
     """Cut what lies beside the data to the data's rows, where it covers them."""
-    if _overlap(section, data):
+    if overlap(section, data):
         texts = [format_section(OrientedSection(section=rectangle)) for rectangle in (section, data)]
         msg = f"{name} section {texts[0]} overlaps the data section {texts[1]}"
         raise ExposureError(msg)

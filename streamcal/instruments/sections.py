@@ -139,3 +139,8 @@ def format_section(oriented: OrientedSection) -> str:
 
 def _format_range(low: int, high: int, *, flip: bool) -> str:
     return f"{high}:{low + 1}" if flip else f"{low + 1}:{high}"
+
+
+def overlap(first: Section, second: Section) -> bool:
+    """Tell whether two rectangles of one array have pixels in common."""
+    return first.x0 < second.x1 and second.x0 < first.x1 and first.y0 < second.y1 and second.y0 < first.y1

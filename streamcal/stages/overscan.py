@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, field_validator
 
 from streamcal.errors import ExposureError, StageError
 from streamcal.hookspecs import Settings
-from streamcal.instruments.sections import is_section, parse_section
+from streamcal.instruments.sections import is_section, overlap, parse_section
 from streamcal.measure import OVERSCAN_MODELS, Overscan, fit_overscan
 from streamcal.measure.overscan import check_overscan_model
 from streamcal.measure.sums import subtract_rows
@@ -68,8 +68,8 @@ def subtract_overscan(amplifier: Amplifier, place: str, settings: OverscanSettin
     Raises
     ------
     StageError
-        If the amplifier has no such overscan, or it has no good pixel, or its rows are not those of the image although
-        the model follows the rows.
+        If the amplifier has no such overscan, or it lies on light, or it has no good pixel, or its rows are not those of
+        the image although the model follows the rows.
     """
     if place == "none":
         return None
@@ -99,6 +99,10 @@ def _cut_overscan(amplifier: Amplifier, place: str, model: str) -> NDArray[Any]:
     except ExposureError as exc:
         msg = f"overscan of amplifier {amplifier.name!r}: {exc}"
         raise StageError(msg) from exc
+    data = amplifier.sections.get("data")
+    if data is not None and overlap(section, data):
+        msg = f"overscan {place} lies on the light of amplifier {amplifier.name!r}"
+        raise StageError(msg)
     _check_rows(amplifier, place, section, model)
     return section.cut(amplifier.raw)
 

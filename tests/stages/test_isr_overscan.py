@@ -100,6 +100,13 @@ def test_a_missing_overscan_is_an_error_that_names_those_there_are(isr, made):
         isr(made.exposure(amplifier), overscan="prescan")
 
 
+def test_a_section_on_the_light_is_an_error(isr, made):
+    """Columns 1 to 2 of the stored array are light: their level is no bias."""
+    amplifier = made.amplifier(np.full((4, 2), 100), np.full((4, 3), 10))
+    with pytest.raises(StageError, match=r"overscan \[2:5,1:4\] lies on the light of amplifier 'A'"):
+        isr(made.exposure(amplifier), overscan="[2:5,1:4]")
+
+
 def test_a_camera_without_overscan_is_told_what_to_set(isr, made):
     """The default asks for an overscan; there is none of any name."""
     with pytest.raises(StageError, match=r"known: none; set stages\.isr\.overscan .* and stages\.isr\.bias to a bias"):
