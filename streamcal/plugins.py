@@ -118,11 +118,17 @@ class Plugins:
         return PluginInfo(
             name=name,
             version=self._versions[name],
-            path=str(getattr(plugin, "__file__", "") or ""),
+            path=_find_file(plugin),
             hooks=tuple(sorted(caller.name for caller in callers)),
             stages=tuple(stage for stage, owner in self._stage_plugins.items() if owner == name),
             instruments=tuple(table for table, owner in self._instrument_plugins.items() if owner == name),
         )
+
+
+def _find_file(plugin: Any) -> str:
+    """Return the file of a plugin's module; a plugin may also be an object of one."""
+    module = sys.modules.get(getattr(plugin, "__module__", ""), plugin)
+    return str(getattr(module, "__file__", "") or "")
 
 
 def load_plugins(folders: Sequence[Path] = (), disabled: Sequence[str] = ()) -> Plugins:

@@ -68,8 +68,8 @@ def subtract_overscan(amplifier: Amplifier, place: str, settings: OverscanSettin
     Raises
     ------
     StageError
-        If the amplifier has no such overscan, or it lies on light, or it has no good pixel, or its rows are not those of
-        the image although the model follows the rows.
+        If the amplifier has no such overscan, or it lies on light, or it has no good pixel, or its rows are not those
+        of the image although the model follows the rows.
     """
     if place == "none":
         return None

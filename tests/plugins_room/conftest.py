@@ -47,12 +47,12 @@ def load(folder):
 def install(tmp_path, monkeypatch):
     """Install a package of one module, as pip would leave it behind, with an entry point."""
 
-    def write(package, text, *, entry, version="1.2.3"):
+    def write(package, text, *, entry, attribute="", version="1.2.3"):
         site = tmp_path / "site"
         metadata = site / f"{package}-{version}.dist-info"
         metadata.mkdir(parents=True)
         (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
-        (metadata / "entry_points.txt").write_text(f"[streamcal]\n{entry} = {package}\n")
+        (metadata / "entry_points.txt").write_text(f"[streamcal]\n{entry} = {package}{attribute}\n")
         (site / f"{package}.py").write_text("from streamcal import *\n" + textwrap.dedent(text))
         monkeypatch.syspath_prepend(site)
         monkeypatch.delitem(sys.modules, package, raising=False)

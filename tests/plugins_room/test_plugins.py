@@ -45,6 +45,21 @@ def test_installed_plugin_is_loaded(install, stage_text):
     assert plugins.version_of("flat-plugin") == "1.2.3"
 
 
+def test_a_plugin_may_be_an_object(install):
+    """It has the file of its module: that is what a cluster's workers compare."""
+    text = """
+    class Plugin:
+        @hookimpl
+        def streamcal_stages(self):
+            return [Stage(name="flatness", kind="pair", run=print)]
+
+    plugin = Plugin()
+    """
+    install("fake_flatness", text, entry="flat-plugin", attribute=":plugin")
+    info = next(info for info in load_plugins().describe() if info.name == "flat-plugin")
+    assert (Path(info.path).name, info.stages) == ("fake_flatness.py", ("flatness",))
+
+
 def test_only_python_files_of_the_folder_itself_count(folder, write_plugin):
     """Hidden ones, those that begin with an underscore, other files and folders below are passed over."""
     wanted = [write_plugin("b", ""), write_plugin("a", "")]
