@@ -80,11 +80,14 @@ def fit_output(  # noqa: PLR0913 - each is an option of the command
         msg = "--accept needs --save: solutions that are not stored cannot be compared with"
         raise ConfigError(msg)
     from streamcal.ptc.observations import choose_groups
+    from streamcal.ptc.solutions import fit_rows
 
     need_output(output)
     settings = load_fit_config(output, config, model)
     keys = choose_groups(output, group, detector)
-    rows = [row for key in _show_progress(keys) for row in _fit(output, key, settings, accept=accept)]
+    rows: list[dict[str, Any]] = []
+    for key in _show_progress(keys):
+        rows += fit_rows(output.absolute(), key, settings, accept=accept, fresh=rows)
     if save and not _ask_daemon(output, keys, settings, accept=accept):
         _save(output, rows)
     _print(rows, as_json=as_json)
@@ -129,12 +132,6 @@ def _show_progress(keys: Sequence[GroupKey]) -> Iterator[GroupKey]:
 
     console = Console(stderr=True)
     yield from track(keys, "fitting", console=console, transient=True, disable=not console.is_terminal or len(keys) < 2)
-
-
-def _fit(output: Path, key: GroupKey, settings: FitConfig, *, accept: bool) -> list[dict[str, Any]]:
-    from streamcal.ptc.solutions import fit_rows
-
-    return fit_rows(output.absolute(), key, settings, accept=accept)
 
 
 def _ask_daemon(output: Path, keys: Sequence[GroupKey], settings: FitConfig, *, accept: bool) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,15 +70,21 @@ def solutions(
     return pa.concat_tables(tables, promote_options="permissive")
 
 
-def read_earlier(output: Output) -> list[dict[str, Any]]:
-    """Return what solutions are compared with: the latest of each group, amplifier and model, and all accepted ones."""
-    rows: list[dict[str, Any]] = _read(output, COMPARED, history=True).to_pylist()
-    newest = {tuple(row[name] for name in (*AMPLIFIER, "model")): row["seq"] for row in rows}
-    return [
-        row
-        for row in rows
-        if row["flags"] & FitFlag.ACCEPTED or row["seq"] == newest[tuple(row[name] for name in (*AMPLIFIER, "model"))]
-    ]
+def read_earlier(output: Output, fresh: Sequence[Mapping[str, Any]] = ()) -> list[Mapping[str, Any]]:
+    """Return what solutions are compared with: the latest of each group, amplifier and model, and all accepted ones.
+
+    Parameters
+    ----------
+    output : path
+        Output folder.
+    fresh : sequence of mapping
+        Solutions that are not stored yet: they are later than all that are.
+    """
+    names = (*AMPLIFIER, "model")
+    rows = [*_read(output, COMPARED, history=True).to_pylist(), *fresh]
+    newest = {tuple(row[name] for name in names): place for place, row in enumerate(rows)}
+    latest = set(newest.values())
+    return [row for place, row in enumerate(rows) if row["flags"] & FitFlag.ACCEPTED or place in latest]
 
 
 def _read(output: Output, columns: Sequence[str] | None, *, history: bool, model: str | None = None) -> pa.Table:
@@ -139,14 +145,17 @@ def fit_group(job: bytes) -> bytes:
     return bytes(buffer.getvalue().to_pybytes())
 
 
-def fit_rows(output: Output, key: GroupKey, config: FitConfig, *, accept: bool = False) -> list[dict[str, Any]]:
+def fit_rows(
+    output: Output, key: GroupKey, config: FitConfig, *, accept: bool = False, fresh: Sequence[Mapping[str, Any]] = ()
+) -> list[dict[str, Any]]:
     """Fit all amplifiers of a group and return the rows as plain values, limits checked, see `fit_group`.
 
-    With ``accept`` they are what later solutions are compared with, and are not held against earlier ones themselves.
+    With ``accept`` they are what later solutions are compared with, and are not held against earlier ones themselves;
+    ``fresh`` is what was solved already and is not stored yet.
     """
     from streamcal.ptc.fit import fit_amplifier
 
-    earlier = [] if accept else read_earlier(output)
+    earlier = [] if accept else read_earlier(output, fresh)
     rows = []
     for amplifier, measured in split_amplifiers(read_group(output, key)):
         curve = make_curve(measured)

@@ -98,6 +98,15 @@ def test_check_tells_by_its_exit_code(output, tmp_path, capsys, limit, code):
     assert ("is above 5 e-" in capsys.readouterr().out) == (code == 3)
 
 
+def test_groups_that_are_fitted_together_are_compared(tmp_path, capsys):
+    """Nothing is stored yet, or ever: the second group is held against the first all the same."""
+    curve = make_curve("EXPAPPROXIMATION", mean=levels(20), side=1)
+    output = write_pairs(tmp_path / "out", curve)
+    write_pairs(output, replace(curve, variance=curve.variance / 1.1), group="RUNID=2")
+    assert fit_output(output, model="EXPAPPROXIMATION", check=True, save=False) == 3
+    assert "C00: gain 1.65 changed by +10.0" in capsys.readouterr().out
+
+
 def test_check_counts_amplifiers_without_solution(output, capsys):
     """Too few lags for the model: no solution, exit code 3 with --check, 0 without."""
     config = output.parent / "other.toml"
