@@ -107,7 +107,8 @@ def draw_panels(panels: Sequence[Panel], path: Path) -> None:
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
-    low, high = np.nanpercentile(panel.pixels, (0.5, 99.5))
+    finite = panel.pixels[np.isfinite(panel.pixels)]
+    low, high = np.percentile(finite, (0.5, 99.5)) if finite.size else (0.0, 1.0)
     n_rows, n_columns = panel.shape
     extent = (0.5, n_columns + 0.5, 0.5, n_rows + 0.5)  # the first pixel is 1, as in the sections
     axes.imshow(panel.pixels, origin="lower", cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="nearest")

@@ -182,7 +182,6 @@ class Instrument(Table):
     amplifiers: tuple[AmplifierTable, ...] = Field(
         (), description="Amplifiers one by one; without them there is one for each image HDU and channel."
     )
-
     init: dict[str, dict[str, Any]] = Field(
         {}, description="Settings of stages that streamcal init writes into a configuration for this camera, by stage."
     )

@@ -175,6 +175,18 @@ def test_picture_in_a_folder_that_is_not_there(simulated_file, tmp_path) -> None
         inspect_command(simulated_file(), "--picture", tmp_path / "none" / "a.png")
 
 
+def test_picture_of_pixels_that_are_no_numbers(tmp_path) -> None:
+    """Grey tones are those of finite pixels; where there are none the sections are drawn all the same."""
+    pytest.importorskip("matplotlib")
+    pixels = np.full((4, 6), np.nan, np.float32)
+    for number in range(2):
+        fits.PrimaryHDU(pixels, fits.Header({"IMAGETYP": "flat"})).writeto(tmp_path / f"{number}.fits")
+        picture = tmp_path / f"{number}.png"
+        assert inspect_command(tmp_path / f"{number}.fits", "--instrument", "simple", "--picture", picture)[0] == 0
+        assert picture.stat().st_size > 0
+        pixels[:2] = [[7.0], [np.inf]]
+
+
 def test_picture_of_another_ending(simulated_file, tmp_path) -> None:
     """Said before anything is read."""
     pytest.importorskip("matplotlib")
