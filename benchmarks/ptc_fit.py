@@ -7,49 +7,28 @@ python -m benchmarks.ptc_fit --seeds 100
 from __future__ import annotations
 
 import argparse
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 from scipy.optimize import least_squares
 
 from benchmarks.common import Finding, at_most, report
-from streamcal.ptc import MODELS, Curve, FitConfig, fit_amplifier, full_covariance, make_model
+from streamcal.ptc import MODELS, Curve, FitConfig, fit_amplifier, make_model
 
-GAIN, NOISE, N_PIXELS, SIDE = 1.5, 5.5, 1_000_000, 8
-A00 = -3.1e-6
-CUBIC = 8e-12  # 1/ADU, of POLYNOMIAL
-LAG_X, LAG_Y = np.mgrid[:SIDE, :SIDE]
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "ptc"))  # the truth that the tests know
+from ptc_truth import A00, CUBIC, GAIN, NOISE, kernel, levels, make_curve, noise_matrix, slope
 
 
-def truth() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return a, b and n of e2v-like pixels."""
-    a = 3.2e-7 / (1 + (1.6 * LAG_X) ** 2 + LAG_Y**2) ** 1.4
-    a[0, 0] = A00
-    noise = np.zeros((SIDE, SIDE))
-    noise[0, 0] = NOISE**2
-    return a, 1.2e-6 * np.exp(-np.hypot(LAG_X, LAG_Y) / 2), noise
-
-
-def make_curve(model: str, n_pairs: int, rng: np.random.Generator, n_pixels: int = N_PIXELS) -> Curve:
-    """Return a noisy curve, up to 120000 e-."""
-    a, b, noise = truth()
-    mean = np.geomspace(100, 120_000, n_pairs) / GAIN
-    covariance = full_covariance(mean, gain=GAIN, a=a, b=b if model == "FULLCOVARIANCE" else None, noise=noise)
-    if model == "EXPAPPROXIMATION":
-        covariance[:, 0, 0] = np.expm1(2 * A00 * mean * GAIN) / (2 * GAIN**2 * A00) + (NOISE / GAIN) ** 2
-    if model == "POLYNOMIAL":
-        covariance[:, 0, 0] = mean / GAIN + A00 * mean**2 + CUBIC * mean**3 + (NOISE / GAIN) ** 2
-    pixels = np.full((SIDE, SIDE), float(n_pixels))
-    pixels[1:, 1:] *= 2
-    pixels[0, 0] /= 2
-    covariance += covariance[:, :1, :1] / np.sqrt(pixels) * rng.normal(size=covariance.shape)
-    error = covariance[:, :1, :1] / np.sqrt(pixels)
-    return Curve.of(mean, covariance[:, 0, 0], error, covariance)
+def draw_curve(model: str, n_pairs: int, rng: np.random.Generator, n_pixels: int = 1_000_000) -> Curve:
+    """Return a noisy curve at 8 x 8 lags, up to 120000 e-."""
+    return make_curve(model, rng=rng, mean=levels(n_pairs), n_pixels=n_pixels)
 
 
 def fit_plainly(curve: Curve) -> tuple[np.ndarray, int]:
     """Fit FULLCOVARIANCE to all residuals as one would without derivatives; return parameters and evaluations."""
-    model = make_model("FULLCOVARIANCE", SIDE)
+    model = make_model("FULLCOVARIANCE", 8)
 
     def residuals(parameters: np.ndarray) -> np.ndarray:
         return ((model.evaluate(curve.mean, parameters) - curve.covariance) / curve.error).ravel()
@@ -63,7 +42,7 @@ def fit_plainly(curve: Curve) -> tuple[np.ndarray, int]:
 def compare_speed(n_amplifiers: int, n_pairs: int) -> list[Finding]:
     """Time ours for all amplifiers, and the plain fit for one."""
     rng = np.random.default_rng(1)
-    curves = [make_curve("FULLCOVARIANCE", n_pairs, rng) for _ in range(n_amplifiers)]
+    curves = [draw_curve("FULLCOVARIANCE", n_pairs, rng) for _ in range(n_amplifiers)]
     fit_amplifier(curves[0])  # imports and caches
     began = time.process_time()
     gains = [fit_amplifier(curve).gain for curve in curves]
@@ -86,7 +65,7 @@ def compare_speed(n_amplifiers: int, n_pairs: int) -> list[Finding]:
 def time_poor_ramps(n_amplifiers: int, n_pairs: int, n_pixels: int) -> list[Finding]:
     """Time curves that hardly determine most of the 193 parameters, which is where a search takes long."""
     rng = np.random.default_rng(1)
-    curves = [make_curve("FULLCOVARIANCE", n_pairs, rng, n_pixels) for _ in range(n_amplifiers)]
+    curves = [draw_curve("FULLCOVARIANCE", n_pairs, rng, n_pixels) for _ in range(n_amplifiers)]
     began = time.process_time()
     solved = [fit_amplifier(curve).good for curve in curves]
     seconds = time.process_time() - began
@@ -100,8 +79,9 @@ def find_pulls(model: str, seed: int) -> dict[str, np.ndarray]:
     The data determine the products ab; b = ab / a is one of the pulls where a is known to 5 %, elsewhere it is no
     number with a Gaussian error.
     """
-    found = fit_amplifier(make_curve(model, 40, np.random.default_rng(seed)), FitConfig(model=model))
-    a, b, noise = (item[: len(found.a), : len(found.a)] for item in truth())
+    found = fit_amplifier(draw_curve(model, 40, np.random.default_rng(seed)), FitConfig(model=model))
+    side = len(found.a)
+    a, b, noise = kernel(side), slope(side), noise_matrix(side)
     pulls = {
         "gain": (found.gain - GAIN) / found.gain_error,
         "noise": (found.noise - NOISE) / found.noise_error,

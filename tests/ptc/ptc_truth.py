@@ -5,6 +5,7 @@ import numpy as np
 from streamcal.ptc import Curve, full_covariance
 
 GAIN, NOISE, A00 = 1.5, 5.5, -3.1e-6
+CUBIC = 8e-12  # 1/ADU, of POLYNOMIAL
 N_PIXELS = 1_000_000
 
 
@@ -51,7 +52,7 @@ def make_curve(model="FULLCOVARIANCE", *, rng=None, mean=None, side=8, n_pixels=
     if model == "EXPAPPROXIMATION":
         covariance[:, 0, 0] = np.expm1(2 * A00 * mean * GAIN) / (2 * GAIN**2 * A00) + (NOISE / GAIN) ** 2
     if model == "POLYNOMIAL":
-        covariance[:, 0, 0] = mean / GAIN + A00 * mean**2 + 8e-12 * mean**3 + (NOISE / GAIN) ** 2
+        covariance[:, 0, 0] = mean / GAIN + A00 * mean**2 + CUBIC * mean**3 + (NOISE / GAIN) ** 2
     error = errors(covariance[:, 0, 0], side, n_pixels)
     if rng is not None:
         covariance = covariance + error * rng.normal(size=error.shape)
