@@ -54,7 +54,7 @@ def export_output(  # noqa: PLR0913 - each is an option of the command
     partial : bool
         lsst-ptc: one ``PARTIAL`` file a pair, named by its first exposure, in place of the solved curves.
     dummies : bool
-        With ``partial``: a ``DUMMY`` file for each other exposure of the group, used or not.
+        With ``partial``: a ``DUMMY`` file for each other flat of the group, so that files match flats one to one.
 
     Raises
     ------
@@ -186,20 +186,15 @@ def _exposure_names(pairs: GroupPairs) -> list[tuple[str, str]]:
 
 
 def _all_exposures(output: Path, key: GroupKey, pairs: GroupPairs) -> list[str]:
-    """Return the exposure ids of a group, of its pairs and of flats that found no partner, each once."""
+    """Return the ids of all flats of a group, each once: measured, of pairs that failed, and without partner."""
     from streamcal import results
+    from streamcal.ptc.observations import GroupKey
 
     paired = [name for names in _exposure_names(pairs) for name in names]
-    single: list[str] = []
-    if (output / "exposures").is_dir():
-        rows: list[dict[str, Any]] = results.exposures(output).to_pylist()
-        unused = {"orphan", "extra", "waiting"}
-        single = [
-            row["exposure_id"]
-            for row in rows
-            if row["disposition"] in unused and all(row[name] == value for name, value in key.to_dict().items())
-        ]
-    return list(dict.fromkeys(paired + single))
+    rows: list[dict[str, Any]] = results.exposures(output).to_pylist() if (output / "exposures").is_dir() else []
+    flats = {"paired", "orphan", "extra", "waiting"}
+    known = [row["exposure_id"] for row in rows if row["disposition"] in flats and GroupKey.of(row) == key]
+    return list(dict.fromkeys(paired + known))
 
 
 def _filter_of(key: GroupKey, pairs: GroupPairs) -> str:

@@ -402,7 +402,7 @@ def export(
         bool,
         typer.Option(
             "--dummies",
-            help="With --partial: a DUMMY file for each other exposure of a pair, and for those that found none.",
+            help="With --partial: a DUMMY file for each other flat of the group, so that files match flats.",
         ),
     ] = False,
 ) -> None:

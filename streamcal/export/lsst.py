@@ -225,8 +225,8 @@ def order_parameters(
     """Return parameters and their errors as the batch stack has them.
 
     That is a00, gain, noise variance for EXPAPPROXIMATION; a, ab, n, gain for the full covariances (b = 0: a, n, gain);
-    for POLYNOMIAL the coefficients of the powers 0, 1, 2, 3 of the mean, errors without the correlation of gain and
-    noise, which is small. All NaN where there is no solution.
+    for POLYNOMIAL the coefficients of the powers 0, 1, 2, 3 of the mean. The error of the first neglects that gain and
+    noise are correlated, and is some 15 % too large. All NaN where there is no solution.
     """
     values, spread = np.full((2, model.n_parameters), NAN)
     if len(parameters):

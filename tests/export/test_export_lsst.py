@@ -1,5 +1,7 @@
 """LSST's photon transfer curve files, read back by astropy: columns, shapes, values, partials, dummies."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -10,11 +12,14 @@ from ptc_truth import GAIN
 
 from streamcal import results
 from streamcal.cli.export import export_output
+from streamcal.config import parse_config
+from streamcal.daemon import run_daemon
 from streamcal.errors import ConfigError
 from streamcal.export.lsst import make_solved, order_parameters, write_fits
 from streamcal.export.pairs import collect_pairs, number_exposures
 from streamcal.ptc import MODELS, FitConfig, full_covariance, make_model
 from streamcal.ptc.solutions import solutions
+from streamcal.simulate import DEFAULT_CAMERA, simulate_run
 
 COLUMNS = """
     AMPLIFIER_NAME PTC_FIT_TYPE COV_MATRIX_SIDE COV_MATRIX_SIDE_FULL_COV_FIT INPUT_EXP_ID_PAIRS
@@ -149,6 +154,44 @@ def test_dummies_make_outputs_match_inputs(output, tmp_path):
     assert not dummy["EXP_ID_MASK"].any()
     assert np.isnan(dummy["COVARIANCES"]).all()
     assert dummy["COVARIANCES"].shape == (2, S * S)
+
+
+FAILING = """
+from streamcal import Stage, hookimpl
+from streamcal.errors import StageError
+
+def refuse_first_pair(pair, settings, context):
+    if pair.first.info.exposure_id == "1":
+        raise StageError("refused")
+    return {}
+
+@hookimpl
+def streamcal_stages():
+    return [Stage(name="refuse", kind="pair", run=refuse_first_pair)]
+"""
+
+
+def test_every_flat_has_its_file(tmp_path):
+    """A pair that failed, one that was measured, and a third flat of its level: as many files as flats."""
+    camera = replace(DEFAULT_CAMERA, shape=(32, 32), overscan=16)
+    simulate_run(tmp_path / "in", camera, [2000.0, 8000.0], flats_per_level=3)
+    (tmp_path / "plugins").mkdir(mode=0o700)
+    (tmp_path / "plugins" / "refuse.py").write_text(FAILING)
+    values = {
+        "instrument": "simulated",
+        "source": {"folders": [str(tmp_path / "in")], "settle_seconds": 0.0},
+        "pipeline": {
+            "stages": ["isr", "covariance", "gain", "refuse"],
+            "plugin_folders": [str(tmp_path / "plugins")],
+        },
+        "stages": {"covariance": {"max_lag": 2}},
+        "engine": {"kind": "inline"},
+        "output": {"folder": str(tmp_path / "out")},
+    }
+    run_daemon(parse_config(values), once=True)
+    export_output(tmp_path / "out", kind="lsst-ptc", to=tmp_path / "lsst", partial=True, dummies=True)
+    kinds = [Table.read(path)["PTC_FIT_TYPE"][0] for path in sorted((tmp_path / "lsst").iterdir())]
+    assert kinds == ["DUMMY"] * 3 + ["PARTIAL", "DUMMY", "DUMMY"]
 
 
 @pytest.mark.parametrize("model", ["EXPAPPROXIMATION", "FULLCOVARIANCE_NO_B", "POLYNOMIAL"])
