@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 EXIT_DONE, EXIT_REJECTED = 0, 3
 
 SHOWN = {"amplifier": "", "gain": "e-/ADU", "noise": "e-", "a00": "1/e-", "turnoff": "ADU", "chi2_dof": "", "pairs": ""}
-
-
 SIGNS = {">": FitFlag.TURNOFF_NOT_REACHED, "poor": FitFlag.POOR_FIT}
 
 

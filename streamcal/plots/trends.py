@@ -61,7 +61,7 @@ def plot_trends(solved: Sequence[Row], measured: Sequence[Row]) -> Figure:
         _draw_pairs(upper, lower, pairs, reference)
         _draw_solutions(upper, lower, of_fits, reference)
         if len(names) <= PER_PAGE:
-            last = of_fits[-1]  # named where amplifiers differ
+            last = max(of_fits, key=lambda row: row["mjd_start"])  # named where amplifiers differ
             look = {"textcoords": "offset points", "xytext": (5, 0), "fontsize": 7, "va": "center"}
             lower.annotate(name, (last["mjd_start"], last["noise"]), **look)
     upper.axhline(0, color="black", lw=1.0)
