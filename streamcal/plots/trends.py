@@ -47,18 +47,8 @@ def plot_trends(solved: Sequence[Row], measured: Sequence[Row]) -> Figure:
         if not of_fits:
             continue
         reference = float(np.median([row["gain"] for row in of_fits]))
-        gains = _follow_curves(of_fits)
-        of_group = {seq: row["gain"] for row in of_fits for seq in row["pair_seq"]}
-        pairs = [
-            {
-                **row,
-                "gain": gains.get(row["seq"], row["gain"]),
-                "read_noise": row["read_noise"] * of_group.get(row["seq"], row["gain"]),
-            }
-            for row in measured
-            if row["amplifier"] == name
-        ]
-        _draw_pairs(upper, lower, pairs, reference)
+        pairs = [row for row in measured if row["amplifier"] == name]
+        _draw_pairs(upper, lower, _relate_pairs(pairs, of_fits), reference)
         _draw_solutions(upper, lower, of_fits, reference)
         if len(names) <= PER_PAGE:
             last = max(of_fits, key=lambda row: row["mjd_start"])  # named where amplifiers differ
@@ -71,6 +61,20 @@ def plot_trends(solved: Sequence[Row], measured: Sequence[Row]) -> Figure:
     figure.suptitle(f"Gain and noise over time  {solved[0]['detector']}", fontsize=11)
     figure.legend(handles=_legend(), loc="outside lower center", ncols=2)
     return figure
+
+
+def _relate_pairs(pairs: Sequence[Row], solved: Sequence[Row]) -> list[Row]:
+    """Return the pairs of an amplifier with gains against their curves, and noise in electrons; see `plot_trends`."""
+    gains = _follow_curves(solved)
+    of_group = {seq: row["gain"] for row in solved for seq in row["pair_seq"]}
+    return [
+        {
+            **row,
+            "gain": gains.get(row["seq"], row["gain"]),
+            "read_noise": row["read_noise"] * of_group.get(row["seq"], row["gain"]),
+        }
+        for row in pairs
+    ]
 
 
 def _follow_curves(rows: Sequence[Row]) -> dict[int, float]:

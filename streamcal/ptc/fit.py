@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from streamcal.ptc.curve import Curve
 from streamcal.ptc.flags import FitFlag
 from streamcal.ptc.least_squares import MAX_EVALUATIONS, Minimum, Points, fit_model
-from streamcal.ptc.models import Model, Physics, make_model
+from streamcal.ptc.models import ExpApproximation, Model, Physics, make_model
 from streamcal.ptc.residuals import find_excess, find_pulls, reweight
 from streamcal.ptc.selection import (
     ABOVE_RANGE,
@@ -300,8 +300,6 @@ def _fitted_points(curve: Curve, model: Model) -> Points:
 
 
 def _variance_model(curve: Curve, judgement: Judgement) -> Array:
-    from streamcal.ptc.models import ExpApproximation
-
     variance: Array = ExpApproximation().evaluate(curve.mean, judgement.minimum.parameters)[:, 0, 0]
     return variance
 

@@ -20,6 +20,7 @@ from streamcal.ptc.step import check_step
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     from streamcal.ptc.solution import Solution
 
@@ -64,32 +65,38 @@ def solutions(
         As `streamcal.results.read`.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     outputs = [output] if isinstance(output, str | os.PathLike) else output
-    tables = [_read(one, columns, model=model, history=history) for one in outputs]
+    which = None if model is None else pc.field("model") == model
+    tables = [_read(one, columns, which, history=history) for one in outputs]
     return pa.concat_tables(tables, promote_options="permissive")
 
 
-def read_earlier(output: Output, fresh: Sequence[Mapping[str, Any]] = ()) -> list[Mapping[str, Any]]:
+def read_earlier(output: Output, key: GroupKey, fresh: Sequence[Mapping[str, Any]] = ()) -> list[Mapping[str, Any]]:
     """Return what solutions are compared with: the latest of each group, amplifier and model, and all accepted ones.
 
     Parameters
     ----------
     output : path
         Output folder.
+    key : GroupKey
+        What is to be compared: of what is stored, only solutions of its detector are read.
     fresh : sequence of mapping
         Solutions that are not stored yet: they are later than all that are.
     """
+    import pyarrow.compute as pc
+
     names = (*AMPLIFIER, "model")
-    rows = [*_read(output, COMPARED, history=True).to_pylist(), *fresh]
+    which = (pc.field("instrument") == key.instrument) & (pc.field("detector") == key.detector)
+    rows = [*_read(output, COMPARED, which, history=True).to_pylist(), *fresh]
     newest = {tuple(row[name] for name in names): place for place, row in enumerate(rows)}
     latest = set(newest.values())
     return [row for place, row in enumerate(rows) if row["flags"] & FitFlag.ACCEPTED or place in latest]
 
 
-def _read(output: Output, columns: Sequence[str] | None, *, history: bool, model: str | None = None) -> pa.Table:
+def _read(output: Output, columns: Sequence[str] | None, which: pc.Expression | None, *, history: bool) -> pa.Table:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     from streamcal import results
 
@@ -98,7 +105,7 @@ def _read(output: Output, columns: Sequence[str] | None, *, history: bool, model
         table = solution_schema().empty_table()
     else:
         wanted = None if columns is None else list(dict.fromkeys((*columns, *AMPLIFIER)))
-        table = results.read(output, wanted, None if model is None else pc.field("model") == model, table=TABLE)
+        table = results.read(output, wanted, which, table=TABLE)
     if not history:
         keys = zip(*(table[name].to_pylist() for name in AMPLIFIER), strict=True)
         newest = {key: index for index, key in enumerate(keys)}  # rows are in order of commit
@@ -155,7 +162,7 @@ def fit_rows(
     """
     from streamcal.ptc.fit import fit_amplifier
 
-    earlier = [] if accept else read_earlier(output, fresh)
+    earlier = [] if accept else read_earlier(output, key, fresh)
     rows = []
     for amplifier, measured in split_amplifiers(read_group(output, key)):
         curve = make_curve(measured)

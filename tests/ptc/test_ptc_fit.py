@@ -49,6 +49,15 @@ def test_all_matrices_come_out_exactly_without_noise(model):
         assert np.isnan(solution.b).all()
 
 
+def test_a_polynomial_of_degree_two_comes_out_exactly():
+    """Three parameters, without the cubic term; up to 30000 e-, where any model of the turnoff agrees."""
+    mean = levels(20, 30_000)
+    variance = mean / GAIN + A00 * mean**2 + (NOISE / GAIN) ** 2
+    curve = Curve.of(mean, variance, errors(variance, 1)[:, 0, 0])
+    found = fit_amplifier(curve, FitConfig(model="POLYNOMIAL", degree=2))
+    np.testing.assert_allclose(found.parameters, [GAIN, A00, NOISE**2], rtol=1e-8)
+
+
 def test_lags_beyond_the_fitted_range_are_not_used():
     """Of 10 x 10 measured covariances the lower 3 x 3 are fitted; others may be anything."""
     curve = make_curve(side=3)
