@@ -117,7 +117,9 @@ class EngineConfig(Table):
     )
     workers: int = Field(2, ge=1, le=1024, description="Number of worker processes; dask: the cluster's own affair.")
     queue_size: int = Field(8, ge=1, description="Most pairs in flight at once.")
-    attempts: int = Field(3, ge=1, description="A pair whose worker died is tried this often.")
+    attempts: int = Field(
+        3, ge=1, description="A file or pair whose worker died, or whose storage failed, is tried this often."
+    )
     job_seconds: float = Field(300.0, gt=0, description="A job that takes longer is killed (s).")
     memory_megabytes: int = Field(4096, ge=0, description="Address space of a worker (MB); 0: no limit.")
     jobs_per_worker: int = Field(1000, ge=1, description="A worker is replaced after this many jobs.")

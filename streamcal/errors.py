@@ -8,6 +8,7 @@ error                   raised                         what the program does
 `ExposureError`         an unusable input file         set the file aside with its reason, go on
 `NotWhole`              bytes are still missing        look again when it changes; reject after a while
 `FileChanged`           a file changed in our hands    drop what was read of it, look at it again
+`ReadFailed`            its storage does not answer    try again a few times, then record it as unusable
 `StageError`            one stage failed on one pair   record the failure of that pair, go on
 `WorkerDied`            a worker process ended itself  try again a few times, then record the failure
 `WorkerFailed`          a job raised something else    record the failure of that job, go on
@@ -39,6 +40,10 @@ class ExposureError(StreamcalError):
 
 class FileChanged(ExposureError):  # noqa: N818 - it names what happened
     """A file is no longer the one that was admitted, or has gone: what was read of it does not count; look again."""
+
+
+class ReadFailed(ExposureError):  # noqa: N818 - as above
+    """The storage failed while a file was read: this says nothing of the file, and may pass when tried again."""
 
 
 class NotWhole(StreamcalError):  # noqa: N818 - it is no fault, only too early

@@ -7,11 +7,12 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import structlog
 
-from streamcal.errors import FileChanged, NotWhole, RetryLater, StreamcalError, WorkerDied
+from streamcal.errors import FileChanged, NotWhole, ReadFailed, RetryLater, StreamcalError, WorkerDied
 from streamcal.instruments.inspect import inspect_file
 from streamcal.jobs import inspect_job
 from streamcal.journal import VANISHED, JournaledExposure
@@ -144,7 +145,7 @@ class Intake:
             found = json.loads(inspection.future.result())
         except NotWhole as exc:
             self._wait_until_whole(candidate, str(exc))
-        except (FileChanged, WorkerDied) as exc:
+        except (FileChanged, ReadFailed, WorkerDied) as exc:
             self._look_again(candidate, str(exc))
         except (CancelledError, RetryLater):
             self.unsettled = True
@@ -160,16 +161,19 @@ class Intake:
             self._log.info("not whole yet", path=show_path(candidate.path), reason=reason)
 
     def _look_again(self, candidate: Candidate, reason: str) -> None:
-        """Look again, some times, at a file that changed under our eyes or whose worker died."""
+        """Look again, some times, at a file that changed under our eyes, or whose storage or worker failed."""
         failures = self._failures.get(candidate.path, 0) + 1
-        self._failures[candidate.path] = failures
         if not os.path.lexists(candidate.path):
             self._reject(Candidate(path=candidate.path, stat=VANISHED), "vanished before it could be read")
         elif failures >= self._run.config.engine.attempts:
             self._reject(candidate, f"{reason}, {failures} times")
         else:
-            self.unsettled = True
-            self._log.warning("looking again", path=show_path(candidate.path), reason=reason, attempt=failures)
+            self._journal.afterwards(partial(self._note_failure, candidate.path, reason, failures))
+
+    def _note_failure(self, path: str, reason: str, failures: int) -> None:
+        self.unsettled = True
+        self._failures[path] = failures
+        self._log.warning("looking again", path=show_path(path), reason=reason, attempt=failures)
 
     def _enter(self, candidate: Candidate, infos: list[ExposureInfo]) -> None:
         with self._journal.transaction():
@@ -181,7 +185,7 @@ class Intake:
                 if left.disposition in {Disposition.WAITING, Disposition.ORPHAN, Disposition.EXTRA}:
                     self._journal.set_disposition(left.number, Disposition.REJECTED, "its file has other content now")
             self._journal.take_file(candidate.path, candidate.stat)
-        self._drop(candidate.path)
+            self._journal.afterwards(partial(self._drop, candidate.path))
 
     def _warn_of_group(self, info: ExposureInfo) -> None:
         """Tell once of each key of the group that a flat does not have: runs that it would tell apart are one."""
@@ -216,9 +220,12 @@ class Intake:
             for number in numbers:
                 self._journal.set_disposition(number, Disposition.REJECTED, reason)
             self._journal.take_file(candidate.path, candidate.stat)
-        self._drop(candidate.path)
+            self._journal.afterwards(partial(self._note_rejected, candidate.path, reason))
+
+    def _note_rejected(self, path: str, reason: str) -> None:
+        self._drop(path)
         self.rejected += 1
-        self._log.warning("exposure", path=show_path(candidate.path), disposition="rejected", reason=reason)
+        self._log.warning("exposure", path=show_path(path), disposition="rejected", reason=reason)
 
     def _enter_unreadable(self, candidate: Candidate) -> int:
         info = ExposureInfo(

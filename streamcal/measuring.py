@@ -14,11 +14,11 @@ from streamcal.errors import (
     CompanionsWanted,
     ExposureError,
     NotWhole,
+    ReadFailed,
     RetryLater,
     StageError,
     StreamcalError,
     WorkerDied,
-    WorkerFailed,
 )
 from streamcal.jobs import measure_pair, pair_job
 from streamcal.journal import JournaledPair
@@ -180,26 +180,26 @@ class Measuring:
             rows = measurement.future.result()
         except StageError as exc:
             self._fail(pair, str(exc), stage=exc.stage, plugin=exc.plugin, detail=exc.detail)
+        except ReadFailed as exc:
+            if self._may_try_again(pair, exc, stage="read"):
+                self._postpone(measurement, RetryLater(str(exc)))
         except (ExposureError, NotWhole) as exc:
             self._fail(pair, str(exc), stage="read")
-        except WorkerFailed as exc:
-            self._fail(pair, str(exc), detail=exc.detail)
         except WorkerDied as exc:
-            self._count_death(pair, exc)
-        except CompanionsWanted as exc:
-            self._asking.add(pair.record.first.detector)
-            self._postpone(measurement, exc)
+            self._may_try_again(pair, exc, stage=exc.stage, plugin=exc.plugin, detail=exc.detail)
         except RetryLater as exc:
             self._postpone(measurement, exc)
         except CancelledError:
             self._log.info("not measured", pair_id=pair.record.pair_id, reason="cancelled")  # it stays ready
         except StreamcalError as exc:
-            self._fail(pair, str(exc))
+            self._fail(pair, str(exc), detail=getattr(exc, "detail", ""))
         else:
             self._commit(pair, rows)
 
     def _postpone(self, measurement: Measurement, reason: RetryLater) -> None:
-        """Leave a pair ready, but do not send it again before the time asked for."""
+        """Leave a pair ready, but do not send it again before the time asked for, and then with what it asked for."""
+        if isinstance(reason, CompanionsWanted):
+            self._asking.add(measurement.pair.record.first.detector)
         record, due = measurement.pair.record, self._run.clock() + reason.after_seconds
         self._postponed[record.pair_id] = Postponed(begun=measurement.begun, due=due)
         self._log.info("postponed", pair_id=record.pair_id, reason=str(reason), retry_seconds=reason.after_seconds)
@@ -232,15 +232,18 @@ class Measuring:
         seq = pa.array([self._sink.next_seq] * batch.num_rows, batch.schema.field("seq").type)
         return batch.set_column(batch.schema.get_field_index("seq"), batch.schema.field("seq"), seq)
 
-    def _count_death(self, pair: JournaledPair, error: WorkerDied) -> None:
+    def _may_try_again(self, pair: JournaledPair, error: StreamcalError, **where: str) -> bool:
+        """Count one attempt without an answer; tell whether there may be another, else the pair has failed."""
         pair_id = pair.record.pair_id
         attempts = self._journal.count_attempt(pair_id)
         if attempts >= self._config.attempts:
-            text = f"{error}, {attempts} times"
-            self._fail(pair, text, stage=error.stage, plugin=error.plugin, detail=error.detail)
-        else:
-            where = {"stage": error.stage, "plugin": error.plugin, "error": str(error)}
-            self._log.warning("worker died", pair_id=pair_id, pair=str(pair.record), attempt=attempts, **where)
+            self._fail(pair, f"{error}, {attempts} times", **where)
+            return False
+        names = {name: text for name, text in where.items() if name != "detail"}
+        self._log.warning(
+            "trying again", pair_id=pair_id, pair=str(pair.record), attempt=attempts, error=str(error), **names
+        )
+        return True
 
     def _fail(self, pair: JournaledPair, error: str, *, stage: str = "", plugin: str = "", detail: str = "") -> None:
         pair_id = pair.record.pair_id

@@ -6,7 +6,9 @@ ended, a signal) only wakes it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -224,8 +226,8 @@ class Pipeline:
         self.refitting.dispatch(busy=self._measuring.in_flight > 0)
 
     def _close_all(self) -> bool:
-        for exposure in self._journal.waiting_exposures():
-            self._orphan(exposure, "no partner among the files of this run")
+        while self._orphan_before(math.inf, "no partner among the files of this run"):
+            self.on_turn()
         return self._publish_all()
 
     def _finish(self) -> None:
@@ -271,8 +273,7 @@ class Pipeline:
         older = journal.older_groups(exposure.info) if self._closes_groups(exposure) else []
         for other in older:
             self._orphan(other, "its group was closed by a newer one")
-        self.rejected += verdict.disposition == Disposition.REJECTED
-        self._report(exposure, verdict, warn=first_extra)
+        self._journal.afterwards(partial(self._report, exposure, verdict, warn=first_extra))
 
     def _closes_groups(self, exposure: JournaledExposure) -> bool:
         return self._run.config.pairing.close_on_newer_group and exposure.info.is_flat
@@ -281,13 +282,21 @@ class Pipeline:
         timeout = self._run.config.pairing.orphan_timeout
         # a wall clock that is set forward must not make anybody's waiting shorter
         now = min(self._run.wall_clock(), self._wall_at_zero + self._run.clock())
-        for exposure in self._journal.overdue_exposures(now - timeout, PORTION):
-            self._orphan(exposure, f"no partner came within {timeout:g} s")
+        self._orphan_before(now - timeout, f"no partner came within {timeout:g} s")
+
+    def _orphan_before(self, arrived_before: float, reason: str) -> int:
+        """Close a portion of the exposures that have waited since before a time; return how many there were."""
+        exposures = self._journal.overdue_exposures(arrived_before, PORTION)
+        if exposures:
+            with self._journal.transaction():
+                for exposure in exposures:
+                    self._orphan(exposure, reason)
+        return len(exposures)
 
     def _orphan(self, exposure: JournaledExposure, reason: str) -> None:
         verdict = Verdict(disposition=Disposition.ORPHAN, reason=reason)
         self._journal.set_disposition(exposure.number, verdict.disposition, reason)
-        self._report(exposure, verdict)
+        self._journal.afterwards(partial(self._report, exposure, verdict))
 
     def _report(self, exposure: JournaledExposure, verdict: Verdict, *, warn: bool = False) -> None:
         info = exposure.info
@@ -297,6 +306,7 @@ class Pipeline:
             values["reason"] = verdict.reason
         if verdict.partner is not None:
             values["partner"] = verdict.partner.info.exposure_id
+        self.rejected += verdict.disposition == Disposition.REJECTED
         log = self._log.warning if warn or verdict.disposition in WARNED else self._log.info
         log("exposure", **values)
 

@@ -34,6 +34,7 @@ _KEPT: dict[type[errors.StreamcalError], tuple[str, ...]] = {
     errors.RetryLater: ("after_seconds",),
     errors.NotWhole: (),
     errors.FileChanged: (),
+    errors.ReadFailed: (),
     errors.ExposureError: (),
     errors.PluginError: (),
     errors.ConfigError: (),

@@ -42,6 +42,7 @@ class Database:
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self.path = path
+        self._afterwards: list[Callable[[], object]] = []
         try:
             self._db = sqlite3.connect(path, isolation_level=None, timeout=10.0)
             self._prepare()
@@ -82,6 +83,7 @@ class Database:
         if self._db.in_transaction:  # a part of a larger transaction
             yield self._db
             return
+        self._afterwards.clear()
         try:
             self._db.execute("BEGIN IMMEDIATE")
             yield self._db
@@ -90,6 +92,22 @@ class Database:
             raise _explain(exc, self.path) from exc
         finally:
             self._roll_back()
+        acts, self._afterwards = self._afterwards, []
+        for act in acts:
+            act()
+
+    def afterwards(self, act: Callable[[], object]) -> None:
+        """Have something counted or told once the running transaction is on disk; never, if it is rolled back.
+
+        Parameters
+        ----------
+        act : callable
+            Called without arguments; at once, where no transaction runs.
+        """
+        if self._db.in_transaction:
+            self._afterwards.append(act)
+        else:
+            act()
 
     def _roll_back(self) -> None:
         if self._db.in_transaction:

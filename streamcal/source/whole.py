@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 
 import xxhash
 
-from streamcal.errors import ExposureError, FileChanged, NotWhole
+from streamcal.errors import ExposureError, FileChanged, NotWhole, ReadFailed
 from streamcal.paths import show_path
 from streamcal.records import FileStat
 from streamcal.source.structure import HduExtent, Limits, count_images, require_fits, walk
@@ -34,6 +34,9 @@ __all__ = [
 ]
 
 CHUNK = 1 << 20  # bytes read at once
+OF_THE_FILE = frozenset(  # errors that come again at each try; others are of its storage
+    {errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENXIO, errno.ENAMETOOLONG, errno.EINVAL}
+)
 GZIP = b"\x1f\x8b"
 UNSUPPORTED = {
     b"BZh": "bzip2",
@@ -148,6 +151,8 @@ def open_stored(path: str, stat: FileStat, limits: Limits) -> Iterator[BinaryIO]
     ------
     FileChanged
         If on entering or leaving it is not the admitted file, whatever else went wrong in between.
+    ReadFailed
+        If the storage does not give its bytes.
     ExposureError
         If it is no regular file, too large, or cannot be read.
     """
@@ -206,7 +211,8 @@ def _explain(path: str, exc: OSError) -> ExposureError:
         return FileChanged(f"{show_path(path)} has gone")
     if exc.errno == errno.ELOOP:
         return ExposureError(f"{show_path(path)} is a symbolic link, and follow_symlinks is off")
-    return ExposureError(f"{show_path(path)} cannot be read: {exc.strerror or exc}")
+    kind = ExposureError if exc.errno is None or exc.errno in OF_THE_FILE else ReadFailed
+    return kind(f"{show_path(path)} cannot be read: {exc.strerror or exc}")
 
 
 def _is_gzip(file: BinaryIO) -> bool:

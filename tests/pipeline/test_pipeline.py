@@ -14,7 +14,16 @@ from structlog.testing import capture_logs
 
 from streamcal import requests
 from streamcal.config import parse_config
-from streamcal.errors import ExposureError, FileChanged, NotWhole, RetryLater, StageError, WorkerDied, WorkerFailed
+from streamcal.errors import (
+    ExposureError,
+    FileChanged,
+    NotWhole,
+    ReadFailed,
+    RetryLater,
+    StageError,
+    WorkerDied,
+    WorkerFailed,
+)
 from streamcal.instruments.inspect import inspect_file
 from streamcal.intake import Intake
 from streamcal.jobs import Recipe
@@ -54,11 +63,12 @@ class ScriptedEngine(Executor):
     def inspect(self, job):
         """Return the exposure whose id, time and group are the file's words; other words are errors."""
         text = Path(job["path"]).read_text()
-        if text in {"not whole", "rubbish", "changing", "deadly", "strange"}:
+        if text in {"not whole", "rubbish", "changing", "away", "deadly", "strange"}:
             raise {
                 "not whole": NotWhole("3 of 4 image HDUs"),
                 "rubbish": ExposureError("not a FITS file"),
                 "changing": FileChanged("changed"),
+                "away": ReadFailed("Input/output error"),
                 "deadly": WorkerDied("killed by signal 11"),
                 "strange": WorkerFailed("ZeroDivisionError: division by zero"),
             }[text]
@@ -302,6 +312,21 @@ def test_a_pair_whose_worker_dies_is_tried_again_then_set_aside(bench):
     assert failed.error == "killed by signal 9, 3 times"
 
 
+def test_a_pair_whose_storage_fails_is_tried_again_after_a_while(bench):
+    """Not at once: what keeps the bytes away may take a moment; the third failure sets the pair aside."""
+    bench.engine.troubles = [ReadFailed("a cannot be read: Input/output error")] * 3
+    bench.put("a", "1 2.0 g")
+    bench.put("b", "2 2.0 g")
+    tries = []
+    for _ in range(4):
+        bench.turn()
+        tries.append(len(bench.engine.measured))
+        bench.pass_time(RetryLater("").after_seconds)
+    assert tries == [1, 2, 3, 3]
+    (failed,) = bench.journal.failed_pairs()
+    assert (failed.stage, failed.error) == ("read", "a cannot be read: Input/output error, 3 times")
+
+
 def test_unfinished_files_are_rejected_in_time_and_taken_up_when_whole(bench):
     """Not whole is no error until the limit; when it becomes whole after that it is measured, in the same entry."""
     bench.put("a", "not whole")
@@ -348,10 +373,15 @@ def test_unusable_files_are_rejected_with_their_reason(bench, text, reason):
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"), [("deadly", "killed by signal 11, 3 times"), ("changing", "changed, 3 times")]
+    ("text", "reason"),
+    [
+        ("deadly", "killed by signal 11, 3 times"),
+        ("changing", "changed, 3 times"),
+        ("away", "Input/output error, 3 times"),
+    ],
 )
 def test_a_file_is_looked_at_some_times_before_it_is_refused(bench, text, reason):
-    """A dead worker or a changing file is not held against it at once."""
+    """A dead worker, a changing file or storage that fails is not held against it at once."""
     path = bench.put("a", text)
     bench.turn()
     assert bench.dispositions() == {}
@@ -360,6 +390,27 @@ def test_a_file_is_looked_at_some_times_before_it_is_refused(bench, text, reason
         bench.source._items.append(path)
         bench.turn()
     assert bench.reason("a") == reason
+
+
+def test_what_was_rolled_back_is_neither_counted_nor_told(bench):
+    """However often a commit meets a full disk, one death counts once, and one rejection is told once."""
+    bench.put("a", "deadly")
+    bench.put("b", "rubbish")
+    bench.intake.take(2)
+
+    def fill_disk():
+        msg = "No space left on device"
+        raise RetryLater(msg)
+
+    with capture_logs() as logs:
+        for _ in range(4):
+            with pytest.raises(RetryLater):
+                bench.intake.collect(then=fill_disk)
+        assert (bench.intake.rejected, logs) == (0, [])
+        bench.intake.collect()
+    assert [(entry["event"], Path(entry["path"]).name) for entry in logs] == [("looking again", "a"), ("exposure", "b")]
+    assert bench.intake.rejected == 1
+    assert bench.journal.exposures_of_file(str(bench.folder / "a")) == []
 
 
 def test_a_file_that_vanishes_before_it_is_read_is_recorded(bench):

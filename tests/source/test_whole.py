@@ -1,5 +1,6 @@
 """Opening the admitted file, and no other, as plain FITS within limits."""
 
+import errno
 import gzip
 import os
 import random
@@ -13,7 +14,7 @@ import pytest
 import xxhash
 from astropy.io import fits
 
-from streamcal.errors import ExposureError, FileChanged, NotWhole
+from streamcal.errors import ExposureError, FileChanged, NotWhole, ReadFailed
 from streamcal.records import FileStat
 from streamcal.source.whole import Limits, inspect_structure, open_fits
 
@@ -179,3 +180,19 @@ def test_names_are_bytes(stored, put):
     """A name that is not UTF-8, or holds quotes, brackets or a newline, is a name like any other."""
     for name in (os.fsdecode(b"flat\xff.fits"), "a\n'b\".fits", "c(out.fits)[1].fits", "http:x.fits"):
         assert inspect_structure(*put(stored["plain"], name), LIMITS).n_images == 3
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.EIO, ReadFailed), (errno.ETIMEDOUT, ReadFailed), (errno.EACCES, ExposureError)]
+)
+def test_failing_storage_is_told_from_a_file_that_may_not_be_read(stored, put, monkeypatch, number, kind):
+    """What says nothing of the file is an error of its own, to be tried again."""
+
+    def fail(*_args):
+        raise OSError(number, os.strerror(number))
+
+    path, stat = put(stored["plain"])
+    monkeypatch.setattr("streamcal.source.whole.digest_file", fail)
+    with pytest.raises(ExposureError, match=os.strerror(number)) as caught:
+        inspect_structure(path, stat, LIMITS)
+    assert caught.type is kind
