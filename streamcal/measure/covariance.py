@@ -57,6 +57,7 @@ def _sum_lags(
     image: NDArray[Any], used: NDArray[np.bool_], level: float, max_lag: int
 ) -> tuple[Lags, NDArray[np.int64]]:
     """Do what `lag_covariances` says; they do not depend on the level that is subtracted, their rounding does."""
+    image, used = _cut_unused_borders(image, used)
     ny, nx = image.shape
     framed = borrow_array("framed", framed_shape(image.shape, max_lag), image.dtype)
     row_sums, row_counts = frame_image(image, used, level, framed)
@@ -72,6 +73,18 @@ def _sum_lags(
         covariance = lag_products(framed, max_lag) / n_pixels
         covariance -= base / n_pixels * (partner / n_pixels)
     return _fold(covariance, n_pixels)
+
+
+def _cut_unused_borders(image: NDArray[Any], used: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Leave out the rows and columns before the first used pixel and after the last; they are in no pair of pixels.
+
+    Otherwise each of their pixels would be a hole, and the time taken goes with the number of those.
+    """
+    rows, columns = (np.flatnonzero(used.any(axis=axis)) for axis in (1, 0))
+    if rows.size == 0:
+        return image, used
+    area = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    return np.ascontiguousarray(image[area]), np.ascontiguousarray(used[area])
 
 
 def _hole_losses(framed: NDArray[Any], used: NDArray[np.bool_], max_lag: int) -> tuple[Lags, Lags, NDArray[np.int64]]:

@@ -108,11 +108,22 @@ def as_flat_pair(
 
 def find_good_pixels(first: NDArray[Any], second: NDArray[Any], planes: Planes, bad_mask: int) -> NDArray[np.bool_]:
     """Return which pixels are finite in both images and have no bad bit in a mask."""
-    good: NDArray[np.bool_] = np.isfinite(first)
-    good &= np.isfinite(second)
-    for plane in planes:
-        good &= plane.astype(np.int64, copy=False) & bad_mask == 0
+    good = _find_finite(first, second)
+    _leave_out(good, planes, bad_mask)
     return good
+
+
+def _find_finite(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.bool_]:
+    finite: NDArray[np.bool_] = np.isfinite(first)
+    finite &= np.isfinite(second)
+    return finite
+
+
+def _leave_out(good: NDArray[np.bool_], planes: Planes, bad_mask: int) -> None:
+    """Take out of the good pixels, in place, those with a bad bit in a mask; True is the lowest bit."""
+    for plane in planes:
+        bits = plane.view(f"{plane.dtype.byteorder}u{plane.dtype.itemsize}")
+        good &= bits & bits.dtype.type(bad_mask & np.iinfo(bits.dtype).max) == 0
 
 
 class _KnownPair(NamedTuple):
@@ -138,9 +149,10 @@ def _know_pixels(
         if one.n_finite == two.n_finite == first.size:
             everywhere = np.broadcast_to(np.True_, first.shape)  # needs no memory
             return _KnownPair(first, second, everywhere, (one.mean, two.mean), flags)
-    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+    good = _find_finite(first, second)
+    if not good.all():
         flags = RowFlag.NONFINITE_PIXELS
-    good = find_good_pixels(first, second, planes, bad_mask)
+    _leave_out(good, planes, bad_mask)
     first, second = _blank(first, good), _blank(second, good)
     one, two = (clip_statistics(image, n_sigma, n_iter) for image in (first, second))
     return _KnownPair(first, second, good, (one.mean, two.mean), flags)

@@ -1,6 +1,7 @@
 """Compiled sums over pairs of pixels: the products at each lag, and what holes in the mask take away.
 
-Plain versions of all of them stand in the tests beside them.
+Pixels of a few rows are summed in their own type, all else in float64; each function says which. Plain versions of all
+of them stand in the tests beside them.
 """
 
 from __future__ import annotations
@@ -142,10 +143,11 @@ def frame_image(
 @compile_sum
 def sum_around_holes(
     framed: NDArray[np.floating], is_hole: NDArray[np.uint8], used: NDArray[np.bool_]
-) -> tuple[NDArray[np.floating], NDArray[np.int32]]:
+) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
     """Sum what surrounds the holes of an image: at each distance the pixels, and the number of other holes.
 
-    The cost goes with the number of holes, not of pixels: most masks are nearly empty.
+    The cost goes with the number of holes, not of pixels: most masks are nearly empty. What surrounds the holes of one
+    row is summed in the pixels' own type, the rows in float64.
 
     Parameters
     ----------
@@ -158,21 +160,26 @@ def sum_around_holes(
 
     Returns
     -------
-    pixels : (2 max_lag + 1, 2 max_lag + 1) ndarray of the type of ``framed``
+    pixels : (2 max_lag + 1, 2 max_lag + 1) ndarray of float64
         Element ``[max_lag + dy, max_lag + dx]``: sum of the pixels that lie (dy, dx) from a hole.
     holes : ndarray of int32
         Of the same shape: pairs of holes.
     """
     ny, nx = used.shape
     side = framed.shape[1] - nx + 1
-    pixels = np.zeros((side, side), framed.dtype)
+    pixels = np.zeros((side, side))
     holes = np.zeros((side, side), np.int32)
+    around = np.zeros((side, side), framed.dtype)
     for y in range(ny):
+        if used[y].all():
+            continue
+        around[:] = 0
         for x in range(nx):
             if used[y, x]:
                 continue
             for dy in range(side):
                 for dx in range(side):
-                    pixels[dy, dx] += framed[y + dy, x + dx]
+                    around[dy, dx] += framed[y + dy, x + dx]
                     holes[dy, dx] += is_hole[y + dy, x + dx]
+        pixels += around
     return pixels, holes

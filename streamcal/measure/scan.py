@@ -100,8 +100,11 @@ def scan_sample(values: NDArray[Any], n_sigma: float) -> Scan:
         sample = sample if step <= 1 else _sort_finite(values)
         return Scan(values=values, n_finite=sample.size, quartiles=_read_quartiles(sample))
     brackets = _bracket_quartiles(sample)
-    low, centre, high = _read_quartiles(sample)
-    half_width = INNER * n_sigma * SIGMA_PER_IQR * (high - low)
+    low, middle, high = _read_quartiles(sample)
+    # Rounded to the type in which `scan_values` takes offsets: they are added to this centre again.
+    centre, half_width = (
+        float(values.dtype.type(value)) for value in (middle, INNER * n_sigma * SIGMA_PER_IQR * (high - low))
+    )
     buffer = borrow_array("kept", (values.size + 1,), values.dtype)
     n, below, inner, n_kept = scan_values(values, brackets, centre, half_width, buffer)
     kept = buffer[:n_kept]

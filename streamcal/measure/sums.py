@@ -1,6 +1,7 @@
 """Compiled passes over the pixels of a flat pair: moments, scans for quartiles, difference, gain sums.
 
-Plain versions of all of them stand in the tests beside them. All sums are in float64, whatever the pixels are.
+Sums are in float64, whatever the pixels are, but those of a chunk of `scan_values`, which are in the pixels' own type.
+Plain versions of all of them stand in the tests beside them.
 """
 
 from __future__ import annotations
