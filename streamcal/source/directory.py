@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -31,8 +31,8 @@ MAX_SETTLING = 10_000  # files; a listing pauses while so many wait
 class Ledger(Protocol):
     """What is known of files; the journal."""
 
-    def known_folder(self, folder: str) -> Mapping[str, FileStat]:
-        """Return the files of one folder, by name, as they were when last recorded."""
+    def known_files(self, folder: str, names: Sequence[str]) -> Mapping[str, FileStat]:
+        """Return those of these files of a folder that were ever recorded, by name, as they were then."""
 
     def known_file(self, path: str) -> FileStat | None:
         """Return what a file was when last recorded; None if it never was."""
@@ -86,8 +86,8 @@ class DirectorySource:
 
     Either `start`, `poll` again and again, `stop`; or `scan_once`.
 
-    All methods are for one thread. Memory holds the files in the caller's hands, some `MAX_SETTLING` others, and the
-    known files of the one folder being listed.
+    All methods are for one thread. Memory holds the files in the caller's hands, some `MAX_SETTLING` others, and a
+    portion of the names of the folder being listed, however many there are.
 
     Parameters
     ----------
@@ -300,7 +300,7 @@ class DirectorySource:
         return False
 
     def _list(self, folder: str, *, hinted: bool) -> Listing:
-        return Listing(folder, self._selection, self._ledger.known_folder, hinted=hinted)
+        return Listing(folder, self._selection, self._ledger.known_files, hinted=hinted)
 
     def _end_listing(self, listing: Listing, root: WatchedFolder) -> None:
         self._last_scan_seconds = listing.seconds

@@ -6,7 +6,7 @@ import fnmatch
 import os
 import re
 import stat as mode
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from streamcal.records import Candidate, FileStat
 
 TEMPORARY = ("*.tmp", "*.part", "*.filepart", "*~")
 MAX_UNREADABLE = 1000  # paths remembered
+PORTION = 1000  # names that the ledger is asked for at once
 
 
 class Selection:
@@ -79,7 +80,7 @@ class Selection:
 
 
 class Listing:
-    """One pass over a tree of folders; memory is that of one folder's known files.
+    """One pass over a tree of folders; memory is that of a portion of one folder's names.
 
     Parameters
     ----------
@@ -87,8 +88,8 @@ class Listing:
         The folder to begin with, absolute.
     selection : Selection
         What counts.
-    known_folder : callable
-        Gives the files of a folder that need not be found again, by name.
+    known_files : callable
+        Given a folder and names in it, gives the files that need not be found again, by name.
     hinted : bool
         Whether an event told of ``root``.
 
@@ -108,7 +109,7 @@ class Listing:
         self,
         root: str,
         selection: Selection,
-        known_folder: Callable[[str], Mapping[str, FileStat]],
+        known_files: Callable[[str, Sequence[str]], Mapping[str, FileStat]],
         *,
         hinted: bool = False,
     ) -> None:
@@ -119,7 +120,7 @@ class Listing:
         self.seconds = 0.0
         self.unreadable: dict[str, str] = {}
         self._selection = selection
-        self._known_folder = known_folder
+        self._known_files = known_files
         self._folders = [root]
         self._visited: set[tuple[int, int]] = set()  # only where links could lead in a circle
         self._entries = self._examine_all()
@@ -150,9 +151,10 @@ class Listing:
                     continue
                 with os.scandir(folder) as entries:
                     self.n_folders += 1
-                    known = self._known_folder(folder)
-                    for entry in entries:
-                        yield self._examine(entry, known)
+                    while portion := list(islice(entries, PORTION)):
+                        known = self._known_files(folder, [entry.name for entry in portion])
+                        for entry in portion:
+                            yield self._examine(entry, known)
             except OSError as exc:
                 self._note(folder, exc)
 

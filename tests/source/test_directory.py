@@ -30,9 +30,9 @@ class Clock:
 class KnownFiles(dict):
     """A ledger: path to stat."""
 
-    def known_folder(self, folder):
-        """Return the files of a folder by name."""
-        return {Path(path).name: stat for path, stat in self.items() if str(Path(path).parent) == folder}
+    def known_files(self, folder, names):
+        """Return the known ones of these files, by name."""
+        return {name: self[f"{folder}/{name}"] for name in names if f"{folder}/{name}" in self}
 
     def known_file(self, path):
         """Return the stat of a file, or None."""
@@ -307,8 +307,9 @@ def test_listings_repeat_on_their_period(setup):
 def test_a_costly_listing_repeats_less_often(setup, monkeypatch):
     """Listing takes at most a tenth of the time where it must be done often."""
     s = setup(poll_seconds=1.0)
-    known_folder = s.known.known_folder
-    monkeypatch.setattr(s.known, "known_folder", lambda folder: s.clock.pass_time(3.0) or known_folder(folder))
+    write(s.folder / "a.fits")
+    known_files = s.known.known_files
+    monkeypatch.setattr(s.known, "known_files", lambda *names: s.clock.pass_time(3.0) or known_files(*names))
     s.poll()
     assert s.source.status().last_scan_seconds == 3.0
     assert s.source.next_due() == s.clock.now + 30.0

@@ -4,7 +4,6 @@ import os
 import shutil
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -19,9 +18,9 @@ PATIENCE = 20.0  # s; only a failing test waits so long
 class KnownFiles(dict):
     """A ledger: path to stat."""
 
-    def known_folder(self, folder):
-        """Return the files of a folder by name."""
-        return {Path(path).name: stat for path, stat in self.items() if str(Path(path).parent) == folder}
+    def known_files(self, folder, names):
+        """Return the known ones of these files, by name."""
+        return {name: self[f"{folder}/{name}"] for name in names if f"{folder}/{name}" in self}
 
     def known_file(self, path):
         """Return the stat of a file, or None."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from streamcal.records import FileStat
+from streamcal.source import listing as listing_module
 from streamcal.source.listing import Listing, Selection
 
 NAMES = ("*.fits", "*.fits.gz")
@@ -14,7 +15,7 @@ NAMES = ("*.fits", "*.fits.gz")
 def list_all(root, known=None, n_names=1000, **options):
     """Return the candidates below a folder."""
     known = known or {}
-    listing = Listing(str(root), Selection(NAMES, **options), lambda folder: known.get(folder, {}))
+    listing = Listing(str(root), Selection(NAMES, **options), lambda folder, _: known.get(folder, {}))
     found = []
     while not listing.done:
         found += listing.advance(n_names)[1]
@@ -122,7 +123,7 @@ def test_an_unreadable_folder_is_noted_and_the_rest_found(tmp_path, monkeypatch)
         return scandir(folder)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    listing = Listing(str(tmp_path), Selection(NAMES), lambda _: {})
+    listing = Listing(str(tmp_path), Selection(NAMES), lambda *_: {})
     _, found = listing.advance(100)
     assert len(found) == 2
     assert listing.unreadable == {str(tmp_path / "shut"): "Permission denied"}
@@ -131,7 +132,7 @@ def test_an_unreadable_folder_is_noted_and_the_rest_found(tmp_path, monkeypatch)
 
 def test_a_vanished_folder_is_no_trouble(tmp_path):
     """A folder that goes while the listing is on its way is not unreadable."""
-    listing = Listing(str(tmp_path / "gone"), Selection(NAMES), lambda _: {})
+    listing = Listing(str(tmp_path / "gone"), Selection(NAMES), lambda *_: {})
     assert listing.advance(10) == (0, [])
     assert (listing.done, listing.unreadable) == (True, {})
 
@@ -156,3 +157,16 @@ def test_a_hint_in_a_nested_folder_counts_only_if_those_do():
     selection = Selection(NAMES, recursive=False)
     assert selection.reaches("/r", "/r/a.fits")
     assert not selection.reaches("/r", "/r/n/a.fits")
+
+
+def test_what_is_known_is_asked_for_in_portions(tmp_path, monkeypatch):
+    """Of a folder of any size a few names are held at a time, and each is asked for once."""
+    monkeypatch.setattr(listing_module, "PORTION", 4)
+    for number in range(10):
+        (tmp_path / f"{number}.fits").touch()
+    asked = []
+    listing = Listing(str(tmp_path), Selection(NAMES), lambda _, names: asked.append(names) or {})
+    n_names, found = listing.advance(100)
+    assert (n_names, len(found)) == (10, 10)
+    assert [len(names) for names in asked] == [4, 4, 2]
+    assert sorted(name for names in asked for name in names) == [f"{number}.fits" for number in range(10)]
