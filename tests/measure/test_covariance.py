@@ -2,32 +2,11 @@
 
 import numpy as np
 import pytest
+from plain_reference import plain_covariance, plain_covariances
 
 from streamcal.measure import lag_covariances, match_levels, measure_amplifier, measure_covariances, truncation_factor
 
 MAX_LAG = 4
-
-
-def reference_covariance(image, used, i, j):
-    """Covariance at the lag of i columns and j rows (j of either sign), in plain float64, and its pixel pairs."""
-    ny, nx = image.shape
-    values, weight = np.where(used, image, 0.0), used.astype(np.float64)
-    base = slice(max(0, -j), ny - max(0, j)), slice(0, nx - i)
-    partner = slice(max(0, j), ny - max(0, -j)), slice(i, nx)
-    n = np.sum(weight[base] * weight[partner])
-    first = np.sum(values[base] * weight[partner]) / n
-    second = np.sum(weight[base] * values[partner]) / n
-    return np.sum(values[base] * values[partner]) / n - first * second, n
-
-
-def reference_covariances(image, used, max_lag):
-    """All covariances, averaged over (i, j) and (i, -j) where neither is zero."""
-    covariance, n_pixels = np.zeros((max_lag, max_lag)), np.zeros((max_lag, max_lag))
-    for i, j in np.ndindex(max_lag, max_lag):
-        both = [reference_covariance(image, used, i, sign * j) for sign in ((1, -1) if i and j else (1,))]
-        covariance[i, j] = np.mean([value for value, _ in both])
-        n_pixels[i, j] = sum(n for _, n in both)
-    return covariance, n_pixels
 
 
 def double_loop(image, used, i, j):
@@ -55,7 +34,7 @@ def test_reference_equals_a_double_loop(i, j):
     image = 50 + 3 * np.random.default_rng(0).normal(size=(17, 23))
     used = holes(image.shape, 0.1)
     expected, n = double_loop(image, used, i, j)
-    measured, n_measured = reference_covariance(image, used, i, j)
+    measured, n_measured = plain_covariance(image, used, i, j)
     assert n_measured == n
     assert measured == pytest.approx(expected, abs=1e-10 * 9)
 
@@ -66,10 +45,29 @@ def test_kernels_equal_the_reference(shape, fraction):
     """Direct sums with hole corrections equal the reference to 1e-10 of the variance; counts exactly."""
     image = 10 * np.random.default_rng(2).normal(size=shape)
     used = holes(shape, fraction)
-    expected, n_expected = reference_covariances(image, used, MAX_LAG)
+    expected, n_expected = plain_covariances(image, used, MAX_LAG)
     measured, n_measured = lag_covariances(np.where(used, image, np.nan), used, MAX_LAG)
     np.testing.assert_array_equal(n_measured, n_expected)
     np.testing.assert_allclose(measured, expected, rtol=0, atol=1e-10 * 100)
+
+
+def test_a_masked_border_is_as_if_it_were_not_there():
+    """Rows and columns that a mask takes whole change nothing; counts are exact, values but for rounding."""
+    image = np.random.default_rng(11).normal(size=(40, 31))
+    used = holes(image.shape, 0.05)
+    used[:3] = used[-4:] = used[:, :2] = used[:, -1:] = False
+    inside = slice(3, -4), slice(2, -1)
+    covariance, n_pixels = lag_covariances(image, used, MAX_LAG)
+    expected, n_expected = lag_covariances(image[inside], used[inside], MAX_LAG)
+    np.testing.assert_allclose(covariance, expected, rtol=0, atol=1e-15)
+    np.testing.assert_array_equal(n_pixels, n_expected)
+
+
+def test_without_a_used_pixel_all_is_nan():
+    """Of an image that is masked whole no pair of pixels is left."""
+    covariance, n_pixels = lag_covariances(np.ones((5, 6)), np.zeros((5, 6), bool), 2)
+    assert np.isnan(covariance).all()
+    assert not n_pixels.any()
 
 
 def test_without_holes_the_counts_are_those_of_rectangles():
@@ -108,7 +106,7 @@ def test_sizes_at_powers_of_two_are_ordinary(side):
     """Axis lengths that make padded transforms trip (length + lag + 1 a power of two) are measured like any."""
     image = np.random.default_rng(6).normal(size=(side, side))
     used = np.ones(image.shape, bool)
-    expected, _ = reference_covariances(image, used, 10)
+    expected, _ = plain_covariances(image, used, 10)
     np.testing.assert_allclose(lag_covariances(image, used, 10)[0], expected, rtol=0, atol=1e-12)
 
 
@@ -122,7 +120,7 @@ def test_measure_amplifier_equals_the_reference(masked):
     mu_1, mu_2 = measured.mean_1, measured.mean_2
     difference = (mu_2 * first - mu_1 * second) / ((mu_1 + mu_2) / 2)
     assert measured.n_clipped == 0
-    expected, n_expected = reference_covariances(difference, ~bad, 10)
+    expected, n_expected = plain_covariances(difference, ~bad, 10)
     np.testing.assert_array_equal(measured.n_pixels, n_expected)
     factor = np.full((10, 10), truncation_factor(5.5) ** 2 / 2)
     factor[0, 0] /= truncation_factor(5.5)

@@ -15,6 +15,7 @@ KERNELS = [
     sums.mark_used,
     sums.gain_sums,
     sums.sum_rows,
+    sums.subtract_rows,
 ]
 
 
@@ -131,3 +132,42 @@ def test_marked_pixels_are_summed_as_gain_sums_does():
     _, expected_positive, expected = sums.gain_sums(difference, first, second, used, 0.0)
     assert n_positive == expected_positive < n_used
     np.testing.assert_allclose(measured[4:], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scanned_values_are_counted_summed_and_kept(dtype):
+    """What is finite, below each bracket, within the cut, and kept, is what plain comparisons tell."""
+    rng = np.random.default_rng(3)
+    values = rng.normal(50, 10, 5000).astype(dtype)
+    values[:3] = np.nan, np.inf, -np.inf
+    brackets = np.array([[43, 44], [49, 51], [56, 57]], dtype)
+    kept = np.empty(values.size + 1, dtype)
+    n, below, (n_inner, total, squares), n_kept = sums.scan_values(values, brackets, 50.0, 20.0, kept)
+    finite = values[3:].astype(np.float64)
+    offsets = finite[np.abs(finite - 50) <= 20] - 50
+    bracketed = np.any([(finite >= low) & (finite <= high) for low, high in brackets], axis=0)
+    assert (n, n_inner) == (finite.size, offsets.size)
+    assert below.tolist() == [np.count_nonzero(finite < low) for low, _ in brackets]
+    assert (total, squares) == pytest.approx((offsets.sum(), (offsets**2).sum()), rel=1e-6)
+    np.testing.assert_array_equal(kept[:n_kept], finite[bracketed | (np.abs(finite - 50) > 20)])
+
+
+def test_difference_is_rounded_once():
+    """The weighted difference of float32 pixels is that in float64, rounded to float32."""
+    first, second = np.random.default_rng(4).normal(1e5, 300, (2, 1000)).astype(np.float32)
+    difference = np.empty_like(first)
+    sums.subtract_matched(first, second, (1.001, 0.999), difference)
+    exact = 1.001 * first.astype(np.float64) - 0.999 * second.astype(np.float64)
+    np.testing.assert_array_equal(difference, exact.astype(np.float32))
+
+
+def test_rows_are_summed_and_levelled():
+    """Sums and counts of the used pixels of each row; each row less its level, rounded once."""
+    rng = np.random.default_rng(5)
+    image, used, level = rng.normal(1000, 9, (7, 50)).astype(np.float32), rng.random((7, 50)) < 0.8, rng.random(7)
+    totals, counts = sums.sum_rows(image, used)
+    np.testing.assert_allclose(totals, np.where(used, image.astype(np.float64), 0).sum(axis=1), rtol=1e-14)
+    np.testing.assert_array_equal(counts, used.sum(axis=1))
+    levelled = image.copy()
+    sums.subtract_rows(levelled, level)
+    np.testing.assert_array_equal(levelled, (image.astype(np.float64) - level[:, np.newaxis]).astype(np.float32))
