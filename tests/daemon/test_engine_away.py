@@ -44,7 +44,7 @@ def test_cluster_that_comes_late(site, start_daemon, tmp_path):
         kill(other)
         cluster.start_worker()
         daemon.wait_for(lambda: read_status(site.output).pairs == {"done": 2})
-        assert read_status(site.output).heartbeat["engine"]["refused"] == {}
+        daemon.wait_for(lambda: read_status(site.output).heartbeat["engine"]["refused"] == {})  # a heartbeat later
         assert daemon.stop() == 0
     rows = to_texts(site.rows())
     run_daemon(site.config(output={"folder": str(tmp_path / "inline")}), once=True)
