@@ -98,6 +98,7 @@ class CrosstalkCorrection:
         full_amplifier: bool = False,
         parallel_overscan: bool = False,
         iterations: int = 1,
+        share_masks: bool = False,
     ) -> Exposure:
         """Return an exposure without the crosstalk from itself or from another one.
 
@@ -152,11 +153,14 @@ class CrosstalkCorrection:
             Passes: the first takes the observed image for the true one, an error of second order in the
             coefficients; each further one gains an order. For coefficients above 1e-3. With a ``source`` there is
             nothing to gain: it is taken as it is given, so give it without crosstalk of its own if that matters.
+        share_masks : bool
+            Mark in the masks of ``exposure``, which are the result's then, instead of copies: for callers that need
+            ``exposure`` no more, and memory as large as the image.
 
         Returns
         -------
         Exposure
-            Own arrays; pixels are float32 (float64 where they were).
+            Own arrays, but for shared masks; pixels are float32 (float64 where they were).
 
         Raises
         ------
@@ -177,6 +181,7 @@ class CrosstalkCorrection:
             parallel_overscan=parallel_overscan,
             background_method=background_method,
             iterations=iterations,
+            share_masks=share_masks,
         )
         own = crosstalk_coeffs is None
         stored = (self.coeffs, self.coeffs_sqr) if self.has_crosstalk else np.zeros((2, *np.shape(self.coeffs)))
@@ -247,7 +252,9 @@ class CrosstalkCorrection:
             chosen = shared | {"crosstalk_coeffs": matrix} | dict((source_options or {}).get(name, {}))
             result = self.subtract_crosstalk(result, sources[name], **chosen)
         own = self.has_crosstalk or not options.keys().isdisjoint({"crosstalk_coeffs", "crosstalk_coeffs_sqr"})
-        return self.subtract_crosstalk(result, **options) if own else copy_exposure(result)
+        if own:
+            return self.subtract_crosstalk(result, **options)
+        return copy_exposure(result, share_masks=options.get("share_masks", False))
 
     def subtract_crosstalk_image(  # noqa: PLR0913 - two images, each with mask and layout
         self,

@@ -31,6 +31,7 @@ class SubtractOptions:
     parallel_overscan: bool = False
     background_method: Background | None = None
     iterations: int = 1
+    share_masks: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant.
@@ -144,7 +145,7 @@ def subtract_exposure(
     Parameters
     ----------
     exposure : Exposure
-        The targets; not changed.
+        The targets; not changed, but for the masks where these are shared.
     source : Exposure or None
         The sources, not changed; None: the exposure itself.
     coefficients : Coefficients
@@ -163,7 +164,7 @@ def subtract_exposure(
         If an overscan to be corrected is missing, or coupled amplifiers differ in shape.
     """
     pieces = _pieces(exposure, options)
-    result = copy_exposure(exposure, pieces)
+    result = copy_exposure(exposure, pieces, share_masks=options.share_masks)
     for piece in pieces:
         subtrahend = _subtract_piece(result, source, piece, coefficients, options)
         if piece == "data":
@@ -263,7 +264,7 @@ def _pixels(amplifier: Amplifier, piece: str) -> NDArray[Any]:
     return amplifier.overscan[piece]
 
 
-def copy_exposure(exposure: Exposure, pieces: Sequence[str] = ()) -> Exposure:
+def copy_exposure(exposure: Exposure, pieces: Sequence[str] = (), *, share_masks: bool = False) -> Exposure:
     """Return an exposure with own pixels, masks, header and notes; ``raw`` stays shared.
 
     Parameters
@@ -272,21 +273,26 @@ def copy_exposure(exposure: Exposure, pieces: Sequence[str] = ()) -> Exposure:
         What to copy; its ``data`` become floating.
     pieces : sequence of str
         Overscan that becomes floating, too.
+    share_masks : bool
+        The masks stay those of the original.
     """
-    amplifiers = {name: _copy_amplifier(amplifier, pieces) for name, amplifier in exposure.amplifiers.items()}
+    amplifiers = {
+        name: _copy_amplifier(amplifier, pieces, amplifier.mask if share_masks else amplifier.mask.copy())
+        for name, amplifier in exposure.amplifiers.items()
+    }
     return replace(
         exposure, amplifiers=amplifiers, header=dict(exposure.header), metadata=copy.deepcopy(dict(exposure.metadata))
     )
 
 
-def _copy_amplifier(amplifier: Amplifier, pieces: Sequence[str]) -> Amplifier:
+def _copy_amplifier(amplifier: Amplifier, pieces: Sequence[str], mask: NDArray[Any]) -> Amplifier:
     overscan = {
         name: _floating(pixels) if name in pieces else pixels.copy() for name, pixels in amplifier.overscan.items()
     }
     return replace(
         amplifier,
         data=_floating(amplifier.data),
-        mask=amplifier.mask.copy(),
+        mask=mask,
         overscan=overscan,
         metadata=copy.deepcopy(dict(amplifier.metadata)),
     )

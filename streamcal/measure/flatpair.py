@@ -29,7 +29,6 @@ class Difference:
     difference: NDArray[Any]  # (ny, nx), ADU; NaN where a pixel is not good; float32, of wider flats float64
     first: NDArray[Any]  # (ny, nx) of the same type: the flats as they are, ADU
     second: NDArray[Any]
-    good: NDArray[np.bool_]  # (ny, nx): neither masked nor non-finite in either flat
     used: NDArray[np.bool_]  # (ny, nx): good, and the difference survives the clipping
     offset: float  # mean of D over the used pixels, ADU; near zero
     moments: tuple[float, float]  # second and fourth moment of D over the used pixels, ADU^2 and ADU^4
@@ -57,6 +56,15 @@ class Difference:
     def n_good(self) -> int:
         """Number of pixels neither masked nor non-finite, before the clipping."""
         return self.n_selected - self.n_masked
+
+    @property
+    def good(self) -> NDArray[np.bool_]:
+        """Pixels neither masked nor non-finite in either flat, (ny, nx); none where nothing could be measured.
+
+        Made anew each time.
+        """
+        good: NDArray[np.bool_] = np.isfinite(self.difference)
+        return good
 
     @property
     def total(self) -> NDArray[np.float64]:
@@ -215,7 +223,6 @@ def match_levels(  # noqa: PLR0913 - two flats, their mask, and three options of
         difference=difference,
         first=one,
         second=two,
-        good=known.good,
         used=used,
         offset=clipped.mean + offset,
         moments=(square, fourth),

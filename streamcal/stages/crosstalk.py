@@ -261,6 +261,7 @@ def _options(exposure: Exposure, settings: CrosstalkSettings) -> dict[str, Any]:
         "do_subtrahend_masking": settings.mask_subtrahend,
         "full_amplifier": settings.full_amplifier,
         "iterations": settings.iterations,
+        "share_masks": True,  # the stage consumes its exposure
     }
 
 

@@ -87,6 +87,15 @@ def test_result_shares_nothing_with_the_input(make_exposure):
         assert not np.shares_memory(corrected.amplifiers[name].mask, exposure.amplifiers[name].mask)
 
 
+def test_masks_can_be_shared(make_exposure):
+    """What is marked is marked in the masks of the input then; its pixels stay."""
+    exposure = make_exposure([[10.0] * 4], [[100.0, 99.0, 10.0, 10.0]])
+    corrected = only_b_to_a(0.01).apply(exposure, min_pixel_to_mask=90, share_masks=True)
+    assert corrected.amplifiers["A"].mask is exposure.amplifiers["A"].mask
+    assert exposure.amplifiers["A"].mask[0].tolist() == [MaskBit.CROSSTALK, 0, 0, 0]
+    assert exposure.amplifiers["A"].data[0].tolist() == [10.0] * 4
+
+
 def test_double_precision_is_kept(make_exposure):
     """Pixels given as float64 come back as float64."""
     exposure = make_exposure([[1.0]], [[2.0]])
