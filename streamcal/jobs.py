@@ -7,6 +7,7 @@ itself, once for each recipe. So the same function runs in the daemon, in a work
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import math
 from collections.abc import Mapping
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from streamcal.instruments import Instrument
 
 Companions = Mapping[str, Mapping[str, ExposureInfo]]  # by exposure id and detector
+
+# what the stages and the reader import when first needed, so that other processes do without
+LATE = ("astropy.io.fits", "imagecodecs._rcomp", "streamcal.calibs", "streamcal.instruments.read")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,6 +164,8 @@ def warm_worker(job: bytes) -> bytes:
 
     configure_logs(**json.loads(job)["log"])
     open_workshop_of(job)
+    for library in LATE:
+        importlib.import_module(library)
     warm_kernels()
     median_variance_factor(2)
     return b""
