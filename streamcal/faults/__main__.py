@@ -8,13 +8,13 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from streamcal.faults.calls import EFFECTS, Fault, has_strace, list_faults, thin
-from streamcal.faults.compare import Verdict
+from streamcal.faults.calls import EFFECTS, has_strace, list_faults, thin
 from streamcal.faults.fuzz import Fuzz
 from streamcal.faults.kills import Hunt
-from streamcal.faults.sweep import prepare_sweep
+from streamcal.faults.sweep import Mode, prepare_sweep
 
 
 def main() -> int:
@@ -46,7 +46,9 @@ def _parse() -> argparse.Namespace:
     calls.add_argument("--call", action="append", help="only this system call; may be repeated")
     calls.add_argument("--stride", type=int, default=1, help="only one in so many calls of each kind")
     calls.add_argument("--offset", type=int, default=0, help="which of them")
-    calls.add_argument("--parallel", type=int, default=2, help="daemons at a time")
+    calls.add_argument("--watch", action="store_true", help="break the daemon that watches, in place of --once")
+    calls.add_argument("--engine", choices=("inline", "local"), default="inline")
+    calls.add_argument("--parallel", type=int, default=2, help="daemons at a time; where calls fail most of them wait")
     calls.set_defaults(run=_calls)
     fuzz = kinds.add_parser("fuzz", help="mutants of valid files among whole pairs")
     fuzz.add_argument("--mutants", type=int, default=20_000)
@@ -73,33 +75,33 @@ def _calls(options: argparse.Namespace, folder: Path) -> int:
         _say("strace is not installed: nothing done")
         return 1
     failures = 0
-    with prepare_sweep(folder, options.parallel) as sweep:
+    with prepare_sweep(folder, options.parallel, Mode(watch=options.watch, engine=options.engine)) as sweep:
         for effect in options.effect or EFFECTS:
-            wanted = [
-                fault for fault in list_faults(sweep.calls, effect) if fault.call in (options.call or sweep.calls)
+            faults = [
+                fault for fault in list_faults(sweep.calls, effect) if fault.call in (options.call or [fault.call])
             ]
-            faults = thin(wanted, options.stride, options.offset)
-            _say(f"{effect}: {len(faults)} of {len(wanted)} calls")
-            failures += len(sweep.run(faults, options.seed, _report_fault))
+            chosen = thin(faults, options.stride, options.offset)
+            found = [sweep.run(chosen, options.seed, _progress)]
+            if options.stride == 1:
+                found.append(sweep.run_beyond(effect, options.seed, options.call or ()))
+            for name, findings in zip((f"{len(chosen)} of {len(faults)} counted calls", "beyond"), found, strict=False):
+                _say(f"{effect}, {name}: {findings}")
+                failures += _tell(findings.failures)
     return failures
 
 
 def _fuzz(options: argparse.Namespace, folder: Path) -> int:
-    problems = Fuzz(
-        folder=folder, mutants=options.mutants, seed=options.seed, workers=options.workers, report=_say
-    ).run()
-    for problem in problems:
-        _say(problem)
-    return len(problems)
+    fuzz = Fuzz(folder=folder, mutants=options.mutants, seed=options.seed, workers=options.workers, report=_say)
+    return _tell(fuzz.run())
 
 
-def _report_fault(fault: Fault, verdict: Verdict) -> None:
-    _progress(str(fault))
-    if not verdict:
-        _say(f"{fault}: {verdict}")
+def _tell(failures: Sequence[str]) -> int:
+    for failure in failures:
+        _say(failure)
+    return len(failures)
 
 
-def _progress(text: str) -> None:
+def _progress(text: object) -> None:
     if sys.stderr.isatty():
         sys.stderr.write(f"\r{text}\033[K")
 

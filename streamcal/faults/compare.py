@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from streamcal import results
+from streamcal.paths import show_path
 from streamcal.records import Disposition
 
 UNSETTLED = {Disposition.WAITING.value, "new"}
@@ -76,8 +78,16 @@ def read_outcome(output: Path) -> Outcome:
     )
 
 
-def compare(expected: Outcome, found: Outcome) -> Verdict:
-    """Hold what came out of a disturbed run against an undisturbed one on the same exposures."""
+def compare(expected: Outcome, found: Outcome, incoming: Path | None = None) -> Verdict:
+    """Hold what came out of a disturbed run against an undisturbed one on the same exposures.
+
+    Parameters
+    ----------
+    expected, found : Outcome
+        Of the undisturbed run, and of the disturbed one.
+    incoming : Path, optional
+        Folder of the exposures: a file without a disposition is lost, also where both runs lost it.
+    """
     both = expected.rows.keys() & found.rows.keys()
     wrong = [f"row of {key}" for key in sorted(both) if expected.rows[key] != found.rows[key]]
     wrong += [f"row of {key} that should not be" for key in sorted(found.rows.keys() - expected.rows.keys())]
@@ -86,11 +96,19 @@ def compare(expected: Outcome, found: Outcome) -> Verdict:
         for key in sorted(expected.dispositions.keys() | found.dispositions.keys())
         if expected.dispositions.get(key) != found.dispositions.get(key)
     ]
+    lost = [f"row of {key}" for key in sorted(expected.rows.keys() - found.rows.keys())]
     return Verdict(
-        lost=tuple(f"row of {key}" for key in sorted(expected.rows.keys() - found.rows.keys())),
+        lost=(*lost, *(find_forgotten(found, incoming) if incoming else ())),
         doubled=found.doubled,
         wrong=(*wrong, *found.faults),
     )
+
+
+def find_forgotten(outcome: Outcome, incoming: Path) -> list[str]:
+    """Return in words which files of exposures below a folder have no disposition."""
+    seen = {path for path, _, _ in outcome.dispositions}
+    there = {show_path(os.fsencode(path)) for path in incoming.rglob("*.fits*")}
+    return [f"{path} has no disposition" for path in sorted(there - seen)]
 
 
 def _row_key(row: dict[str, Any]) -> RowKey:
