@@ -87,6 +87,7 @@ class Pipeline:
         self._stopping = False
         self._paused_until = float("-inf")
         self._chores_due = float("-inf")
+        self._left_new = True  # exposures that a restart, a request or a full portion left to be judged
         self._wall_at_zero = run.wall_clock() - run.clock()
         self.paused_because = ""
         self.rejected = 0
@@ -154,7 +155,8 @@ class Pipeline:
         """Files, exposures, pairs, rows: one look at each; now and then also at what may wait a moment."""
         self._intake.collect(then=self._offer_exposures)
         self._intake.take(self._run.room)
-        self._offer_exposures()  # what a restart or a request left
+        if self._left_new:
+            self._offer_exposures()
         self._measuring.commit()
         self._measuring.dispatch()
         self._refit()
@@ -256,7 +258,8 @@ class Pipeline:
             with self._journal.transaction():
                 for exposure in exposures:
                     self._offer(exposure)
-        if len(exposures) == PORTION:
+        self._left_new = len(exposures) == PORTION
+        if self._left_new:
             self._run.wake.set()
         return len(exposures)
 
@@ -313,6 +316,7 @@ class Pipeline:
     def _serve_requests(self) -> None:
         for request in requests.pending(self._run.config.state_folder / "requests"):
             outcome = requests.apply(request, self._journal, self._orphan, self._fit)
+            self._left_new = True
             self._log.info("request", request=request.values, outcome=outcome.text)
             request.close(outcome)
 

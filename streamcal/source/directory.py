@@ -250,7 +250,7 @@ class DirectorySource:
             if hint is Hint.FOLDER:
                 if self._selection.enters(path):
                     self._listings.append((self._list(path, hinted=True), None))
-            elif self._selection.takes_name(Path(path).name):
+            elif self._selection.takes_name(path.rpartition(os.sep)[2]):
                 self._look_at(path, now, closed=hint is Hint.CLOSED)
 
     def _look_at(self, path: str, now: float, *, closed: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import os
 import re
 import stat as mode
@@ -43,6 +44,7 @@ class Selection:
         self._taken = _compile(names)
         self._temporary = _compile(TEMPORARY)
         self._exclude = tuple(os.path.realpath(folder) for folder in exclude)
+        self._resolve = functools.lru_cache(maxsize=256)(os.path.realpath)  # asked for each event of each file
         self.recursive = recursive
         self.follow_symlinks = follow_symlinks
 
@@ -59,7 +61,7 @@ class Selection:
         """Tell whether a folder is, or lies in, an excluded one, by whatever path."""
         if not self._exclude:
             return False
-        real = os.path.realpath(folder)
+        real = self._resolve(folder)
         return any(real == excluded or real.startswith(excluded + os.sep) for excluded in self._exclude)
 
     def reaches(self, root: str, path: str) -> bool:
@@ -73,7 +75,7 @@ class Selection:
     def stat_file(self, path: str) -> FileStat | None:
         """Return what a file is now; None if it has gone or is no file that counts."""
         try:
-            status = Path(path).stat(follow_symlinks=self.follow_symlinks)
+            status = os.stat(path, follow_symlinks=self.follow_symlinks)  # noqa: PTH116 - for each event of each file
         except OSError:
             return None
         return FileStat.of(status) if mode.S_ISREG(status.st_mode) else None

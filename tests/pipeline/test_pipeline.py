@@ -104,6 +104,7 @@ class Bench:
     def __init__(self, folder: Path, **tables) -> None:
         self.folder = folder
         values = {"instrument": "simulated", "source": {"folders": [str(folder)]}, "output": {"folder": str(folder)}}
+        (folder / "state").mkdir(exist_ok=True)
         config = parse_config(values | {"engine": {"queue_size": 4, "attempts": 3}} | tables, folder / "x.toml")
         self.clock, self.wall = ManualClock(1000.0), ManualClock(5000.0)
         self.engine, self.wake = ScriptedEngine(), Wake()
