@@ -66,7 +66,7 @@ def _sum_lags(
     base, partner = _trimmed_sums(framed[max_lag : max_lag + ny, max_lag : max_lag + nx], row_sums, max_lag)
     if (row_counts < nx).any():
         base_pixels, partner_pixels = _trimmed_sums(used, row_counts, max_lag)
-        base_loss, partner_loss, both_holes = _hole_losses(framed, used, max_lag)
+        base_loss, partner_loss, both_holes = _hole_losses(framed, used, row_counts)
         n_pixels = base_pixels + partner_pixels - n_pixels + both_holes
         base, partner = base - base_loss, partner - partner_loss
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -87,12 +87,15 @@ def _cut_unused_borders(image: NDArray[Any], used: NDArray[np.bool_]) -> tuple[N
     return np.ascontiguousarray(image[area]), np.ascontiguousarray(used[area])
 
 
-def _hole_losses(framed: NDArray[Any], used: NDArray[np.bool_], max_lag: int) -> tuple[Lags, Lags, NDArray[np.int64]]:
+def _hole_losses(
+    framed: NDArray[Any], used: NDArray[np.bool_], row_counts: NDArray[np.int64]
+) -> tuple[Lags, Lags, NDArray[np.int64]]:
     """Sum the pixels whose partner is a hole, and the partners whose base is one, and count the pairs of holes."""
     ny, nx = used.shape
+    max_lag = (framed.shape[1] - nx) // 2
     is_hole = np.zeros(framed.shape, np.uint8)
     np.logical_not(used, out=is_hole[max_lag : max_lag + ny, max_lag : max_lag + nx].view(np.bool_))
-    pixels, holes = sum_around_holes(framed, is_hole, used)
+    pixels, holes = sum_around_holes(framed, is_hole, used, row_counts)
     forward, backward = slice(max_lag, 2 * max_lag), slice(max_lag, 0, -1)  # from distance 0 on, to either side
 
     def at_lags(around: NDArray[Any], rows: tuple[slice, slice], columns: slice) -> NDArray[Any]:

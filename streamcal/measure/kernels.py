@@ -6,7 +6,7 @@ of them stand in the tests beside them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ROWS = 4  # base rows that `_dot_rows` takes at once
 LAGS = 10  # and lags along y; the names in it are written out for these numbers
+RUN = 16  # holes side by side that are taken together
 
 
 def framed_shape(shape: tuple[int, ...], max_lag: int) -> tuple[int, int]:
@@ -142,12 +143,13 @@ def frame_image(
 
 @compile_sum
 def sum_around_holes(
-    framed: NDArray[np.floating], is_hole: NDArray[np.uint8], used: NDArray[np.bool_]
+    framed: NDArray[np.floating], is_hole: NDArray[np.uint8], used: NDArray[np.bool_], counts: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
     """Sum what surrounds the holes of an image: at each distance the pixels, and the number of other holes.
 
-    The cost goes with the number of holes, not of pixels: most masks are nearly empty. What surrounds the holes of one
-    row is summed in the pixels' own type, the rows in float64.
+    The cost goes with the number of holes, not of pixels: most masks are nearly empty. A long run of holes in a row
+    costs little more than a hole. What surrounds the other holes of a row is summed in the pixels' own type, all else
+    in float64.
 
     Parameters
     ----------
@@ -157,6 +159,8 @@ def sum_around_holes(
         Of the same shape: 1 at a hole, 0 elsewhere and in the frame.
     used : (ny, nx) ndarray of bool
         False at a hole.
+    counts : (ny,) ndarray of int64
+        From `frame_image`: used pixels of each row.
 
     Returns
     -------
@@ -170,12 +174,17 @@ def sum_around_holes(
     pixels = np.zeros((side, side))
     holes = np.zeros((side, side), np.int32)
     around = np.zeros((side, side), framed.dtype)
+    alone = np.zeros(nx, np.bool_)
     for y in range(ny):
-        if used[y].all():
+        if counts[y] == nx:
             continue
+        for x in range(nx):
+            alone[x] = not used[y, x]
+        if nx - counts[y] >= RUN:
+            _take_runs(alone, framed[y : y + side], is_hole[y : y + side], pixels, holes)
         around[:] = 0
         for x in range(nx):
-            if used[y, x]:
+            if not alone[x]:
                 continue
             for dy in range(side):
                 for dx in range(side):
@@ -183,3 +192,39 @@ def sum_around_holes(
                     holes[dy, dx] += is_hole[y + dy, x + dx]
         pixels += around
     return pixels, holes
+
+
+@compile_sum
+def _take_runs(
+    alone: NDArray[np.bool_],
+    rows: NDArray[np.floating],
+    hole_rows: NDArray[np.uint8],
+    pixels: NDArray[np.float64],
+    holes: NDArray[np.int32],
+) -> None:
+    """Sum what surrounds the long runs of holes of a row, and leave only the other holes in ``alone``."""
+    length = 0
+    for x in range(alone.size + 1):
+        if x < alone.size and alone[x]:
+            length += 1
+            continue
+        if length >= RUN:
+            _sum_around_run(rows, (x - length, x), pixels)
+            _sum_around_run(hole_rows, (x - length, x), holes)
+            alone[x - length : x] = False
+        length = 0
+
+
+@compile_sum
+def _sum_around_run(rows: NDArray[Any], run: tuple[int, int], sums: NDArray[Any]) -> None:
+    """Add what surrounds a run of holes: of the sum over one more column to the right, one drops out at the left."""
+    begin, end = run
+    for dy in range(rows.shape[0]):
+        row = rows[dy]
+        total = 0.0
+        for x in range(begin, end):
+            total += row[x]
+        sums[dy, 0] += total
+        for dx in range(1, sums.shape[1]):
+            total += np.float64(row[end + dx - 1]) - np.float64(row[begin + dx - 1])
+            sums[dy, dx] += total

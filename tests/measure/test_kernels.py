@@ -30,11 +30,10 @@ def test_warm_kernels_leaves_nothing_to_compile(dtype):
     assert [list(kernel.signatures) for kernel in KERNELS] == before
 
 
-def framed_image(shape, max_lag, *, dtype=np.float64, seed=0, holes=0.0):
+def framed_image(shape, max_lag, used=True):
     """Random pixels, which of them are used, and both in their frame as the kernels want them."""
-    rng = np.random.default_rng(seed)
-    image, used = rng.normal(size=shape).astype(dtype), rng.random(shape) >= holes
-    framed = np.zeros(kernels.framed_shape(shape, max_lag), dtype)
+    image, used = np.random.default_rng(0).normal(size=shape), np.broadcast_to(used, shape).copy()
+    framed = np.zeros(kernels.framed_shape(shape, max_lag))
     row_sums, row_counts = kernels.frame_image(image, used, 0.0, framed)
     return np.where(used, image, 0), used, framed, (row_sums, row_counts)
 
@@ -63,16 +62,19 @@ def test_frame_image_copies_what_is_used():
     assert (row_sums.tolist(), counts.tolist()) == ([2, 5], [2, 1])
 
 
-def test_what_surrounds_holes_is_summed_by_distance():
-    """Every hole adds the pixels and the holes around it, as far as the frame is wide."""
-    max_lag, shape = 3, (9, 11)
-    values, used, framed, _ = framed_image(shape, max_lag, holes=0.2)
+@pytest.mark.parametrize("runs", [(), (0, 30), (14, 40), (20, 36)])
+def test_what_surrounds_holes_is_summed_by_distance(runs):
+    """Every hole adds the pixels and the holes around it, as far as the frame is wide; also one of a long run."""
+    max_lag, shape = 3, (9, 40)
+    used = np.random.default_rng(1).random(shape) >= 0.2
+    used[4:6, slice(*runs) if runs else slice(0)] = False
+    values, _, framed, (_, counts) = framed_image(shape, max_lag, used=used)
     is_hole = np.zeros(framed.shape, np.uint8)
-    is_hole[3:12, 3:14] = ~used
-    pixels, holes = kernels.sum_around_holes(framed, is_hole, used)
+    is_hole[3:12, 3:43] = ~used
+    pixels, holes = kernels.sum_around_holes(framed, is_hole, used, counts)
     for dy, dx in np.ndindex(7, 7):
         places = [(y + dy - 3, x + dx - 3) for y, x in np.argwhere(~used)]
-        inside = [place for place in places if 0 <= place[0] < 9 and 0 <= place[1] < 11]
+        inside = [place for place in places if 0 <= place[0] < 9 and 0 <= place[1] < 40]
         assert pixels[dy, dx] == pytest.approx(sum(values[place] for place in inside))
         assert holes[dy, dx] == sum(not used[place] for place in inside)
 
