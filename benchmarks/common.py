@@ -17,9 +17,11 @@ import numpy as np
 
 from benchmarks.textbook import textbook_covariances
 from streamcal.engine.worker import keep_memory
-from streamcal.instruments import inspect_file, load_instrument
+from streamcal.instruments import fits, inspect_file, load_instrument
+from streamcal.instruments.index import IndexCache
 from streamcal.jobs import Recipe, inspect_job, pair_job
-from streamcal.records import Candidate, ExposureInfo, FileStat, PairRecord
+from streamcal.pairing import form_pair
+from streamcal.records import Candidate, ExposureInfo, FileStat
 from streamcal.simulate import LSSTCAM
 from streamcal.source.whole import Limits
 
@@ -102,16 +104,18 @@ def time_textbook(flats, repeats=3):
 
 
 @cache
-def recipe():
-    """Return the recipe of a full-size pair, crosstalk on."""
+def recipe(**isr):
+    """Return the recipe of a full-size pair, crosstalk on, with these settings of the stage isr."""
     instrument = load_instrument(INSTRUMENT, base=Path())
     limits = asdict(Limits())
-    return Recipe(instrument=instrument.to_dict(), stages=STAGES, settings=SETTINGS, limits=limits)
+    return Recipe(instrument=instrument.to_dict(), stages=STAGES, settings=SETTINGS | {"isr": isr}, limits=limits)
 
 
-def write_pairs(folder, pairs=1, *, suffix=".fits", shape=LSSTCAM.shape, detectors=("S00",)):
+def write_pairs(  # noqa: PLR0913 - options of the command
+    folder, pairs=1, *, suffix=".fits", shape=LSSTCAM.shape, detectors=("S00",), biases=0
+):
     """Write flats, in a process of its own that keeps its memory to itself; return their paths in order."""
-    options = {"--camera": "lsstcam", "--pairs": pairs, "--lowest": 2000, "--suffix": suffix}
+    options = {"--camera": "lsstcam", "--pairs": pairs, "--lowest": 2000, "--suffix": suffix, "--biases": biases}
     options |= {"--rows": shape[0], "--columns": shape[1]}
     words = [str(word) for option in options.items() for word in option]
     words += [word for detector in detectors for word in ("--detector", detector)]
@@ -120,14 +124,20 @@ def write_pairs(folder, pairs=1, *, suffix=".fits", shape=LSSTCAM.shape, detecto
     return sorted(folder.glob(f"*{suffix}"))
 
 
-def make_job(first, second):
-    """Return the job that measures two files."""
-    infos = []
-    for path in (first, second):
-        candidate = Candidate(path=str(path), stat=FileStat.of(path.stat()))
-        found = json.loads(inspect_file(inspect_job(candidate, recipe())))
-        infos.append(ExposureInfo.from_dict(found["exposures"][0]))
-    return pair_job(PairRecord(pair_id=f"{first.name}", first=infos[0], second=infos[1]), recipe().to_json())
+def look_into(path):
+    """Have a file inspected as a worker does; return the exposure it holds."""
+    job = inspect_job(Candidate(path=str(path), stat=FileStat.of(path.stat())), recipe())
+    return ExposureInfo.from_dict(json.loads(inspect_file(job))["exposures"][0])
+
+
+def make_job(first, second, **isr):
+    """Return the job that measures two files, with these settings of the stage isr."""
+    return pair_job(form_pair(look_into(first), look_into(second)), recipe(**isr).to_json())
+
+
+def forget_headers():
+    """Forget the headers of files that were read: those that come from a camera are new to a worker."""
+    fits._CACHE = IndexCache(fits.MOST_INDICES)  # noqa: SLF001 - nobody else has a reason to
 
 
 def write_run_config(folder, incoming, **tables):

@@ -100,22 +100,26 @@ def make_info(number: int) -> ExposureInfo:
 def take_pairs(journal: Journal, numbers: range) -> None:
     """Enter exposures two by two, as the daemon does with each: taken, paired, measured."""
     for number in numbers[::2]:
-        infos = make_info(number), make_info(number + 1)
-        entered = []
-        for info in infos:
-            with journal.transaction():
-                journal.exposures_of_file(info.path)
-                entered.append(journal.add_exposure(info, info.exposure_time))
-                journal.take_file(info.path, info.stat)
-            (waiting,) = journal.new_exposures(1)
-            judge(waiting, PairingConfig(), journal)
-            if len(entered) == 1:
-                journal.set_disposition(waiting.number, Disposition.WAITING)
-        record = form_pair(*infos)
-        journal.add_pair(record, entered[0], entered[1])
-        (pair,) = journal.ready_pairs(1)
-        journal.end_pair(pair.record.pair_id)
+        journal.end_pair(enter_pair(journal, number))
         journal.drop_changes(1 << 60)
+
+
+def enter_pair(journal: Journal, number: int) -> str:
+    """Enter two exposures and the pair they make, as the daemon does; return its id when it is ready to be measured."""
+    infos = make_info(number), make_info(number + 1)
+    entered = []
+    for info in infos:
+        with journal.transaction():
+            journal.exposures_of_file(info.path)
+            entered.append(journal.add_exposure(info, info.exposure_time))
+            journal.take_file(info.path, info.stat)
+        (waiting,) = journal.new_exposures(1)
+        judge(waiting, PairingConfig(), journal)
+        if len(entered) == 1:
+            journal.set_disposition(waiting.number, Disposition.WAITING)
+    journal.add_pair(form_pair(*infos), entered[0], entered[1])
+    (pair,) = journal.ready_pairs(1)
+    return pair.record.pair_id
 
 
 def make_past(journal: Journal, count: int) -> None:
