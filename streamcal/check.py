@@ -119,11 +119,12 @@ def _nearest_folder(folder: Path) -> Path:
 
 
 def _check_journal(config: Config) -> Iterator[str]:
-    from streamcal.status import open_journal
+    from streamcal.state import JOURNAL, is_announced, open_journal
 
+    if not (is_announced(config.output_folder) or (config.state_folder / JOURNAL).exists()):
+        return
     try:
-        if journal := open_journal(config.state_folder):
-            journal.close()
+        open_journal(config.state_folder, older=True).close()
     except StateError as exc:
         yield f"{config.origin}: output.state: {exc}"
 

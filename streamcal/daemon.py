@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -21,7 +20,7 @@ from streamcal.check import find_notes, find_stage_problems
 from streamcal.config import Config
 from streamcal.engine import EngineOptions, make_engine, state_of
 from streamcal.errors import ConfigError, PluginError, RetryLater
-from streamcal.heartbeat import Heartbeat, notify, write_atomically
+from streamcal.heartbeat import Heartbeat, notify
 from streamcal.intake import Intake
 from streamcal.jobs import Recipe, Workshop, open_workshop, start_job
 from streamcal.journal import Journal
@@ -33,15 +32,15 @@ from streamcal.pipeline import Pipeline
 from streamcal.plugins import list_plugin_files, load_plugins
 from streamcal.refitting import Refitting
 from streamcal.run import Run
+from streamcal.sink.tables import RESULT_TABLES
 from streamcal.source.directory import DirectorySource
+from streamcal.state import JOURNAL, announce, is_announced
 from streamcal.wake import Wake
 
 if TYPE_CHECKING:
     from streamcal.sink.arrow import ArrowSink
 
 EXIT_DONE, EXIT_FAILURE, EXIT_USAGE, EXIT_REJECTED = 0, 1, 2, 3
-
-TABLES = ("measurements", "exposures", "ptc")
 
 log = structlog.get_logger("streamcal.daemon")
 
@@ -203,10 +202,10 @@ class Service:
 
 
 def _open_service(config: Config, workshop: Workshop, stack: ExitStack, *, once: bool) -> Service:
-    journal = Journal(config.state_folder / "journal.db")
+    journal = Journal(config.state_folder / JOURNAL, create=not is_announced(config.output_folder))
     stack.callback(journal.close)
     journal.rematch(config.pairing.match, lambda info: level(info, config.pairing))
-    measurements, exposures, solutions = (_open_sink(config, journal, name, stack) for name in TABLES)
+    measurements, exposures, solutions = (_open_sink(config, journal, name, stack) for name in RESULT_TABLES)
     measurements.check_schema(workshop.schema)
     wake = Wake()
     stack.callback(wake.close)
@@ -282,13 +281,12 @@ def _place_kernels(config: Config) -> None:
 
 
 def _announce(config: Config) -> None:
-    """Leave in the output folder where the state lies, for commands that are given the output only."""
-    values = {"state": str(config.state_folder), "streamcal": __version__, "configuration": str(config.path or "")}
-    path = config.output_folder / "streamcal.json"
+    """Leave where the state lies, for commands that are given the output only."""
+    notes = {"streamcal": __version__, "configuration": str(config.path or "")}
     try:
-        write_atomically(path, json.dumps(values, indent=2) + "\n")
+        announce(config.output_folder, config.state_folder, notes)
     except OSError as exc:
-        msg = f"{path}: {exc.strerror}"
+        msg = f"{config.output_folder}: {exc.strerror}"
         raise RetryLater(msg) from exc
 
 

@@ -79,15 +79,24 @@ def leave(folder: Path, values: dict[str, Any]) -> Path:
     Parameters
     ----------
     folder : Path
-        ``STATE/requests``; made when it is not there.
+        ``STATE/requests``; made when it is not there, in a STATE that is.
     values : dict
         ``command`` and what goes with it.
+
+    Raises
+    ------
+    RetryLater
+        If the folder cannot be written now, or not by this user.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     name = f"{time.time_ns():020d}-{os.getpid()}"
     hidden = folder / f".{name}"
-    hidden.write_text(json.dumps(values))
-    return hidden.rename(folder / f"{name}.json")
+    try:
+        folder.mkdir(exist_ok=True)
+        hidden.write_text(json.dumps(values))
+        return hidden.rename(folder / f"{name}.json")
+    except OSError as exc:
+        msg = f"{folder}: {exc.strerror}; nothing was asked for"
+        raise RetryLater(msg) from exc
 
 
 def take_answer(path: Path) -> Outcome | None:

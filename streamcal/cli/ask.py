@@ -12,7 +12,7 @@ from streamcal import requests
 from streamcal.journal import Journal, JournaledExposure
 from streamcal.lock import StateLock, lock_owner
 from streamcal.records import Disposition
-from streamcal.status import find_state
+from streamcal.state import JOURNAL, find_state
 
 EXIT_DONE, EXIT_FAILURE = 0, 1
 PATIENCE = 5.0  # s
@@ -32,6 +32,13 @@ def ask_daemon(output: Path, values: dict[str, Any]) -> int:
     -------
     int
         0; 1 if nothing was as the request says, or the daemon has not answered.
+
+    Raises
+    ------
+    ConfigError
+        If the folder is not an output of streamcal.
+    StateError
+        If its journal is not there or damaged; none is ever made.
     """
     state = find_state(output)
     path = requests.leave(state / "requests", values)
@@ -57,7 +64,7 @@ def _await_answer(path: Path) -> requests.Outcome | None:
 
 def _serve(state: Path) -> None:
     """Serve all requests in the daemon's place."""
-    journal = Journal(state / "journal.db")
+    journal = Journal(state / JOURNAL, create=False)
 
     def orphan(exposure: JournaledExposure, reason: str) -> None:
         journal.set_disposition(exposure.number, Disposition.ORPHAN, reason)

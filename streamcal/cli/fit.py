@@ -15,11 +15,11 @@ import typer
 
 from streamcal.cli.tables import format_value
 from streamcal.config import read_toml, validate
-from streamcal.errors import ConfigError, StateError
+from streamcal.errors import ConfigError
 from streamcal.lock import StateLock, lock_owner
 from streamcal.ptc.flags import BAD, LIMITS, FitFlag, decode_fit_flags
 from streamcal.ptc.settings import FitConfig
-from streamcal.status import find_state
+from streamcal.state import JOURNAL, find_state
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -174,10 +174,7 @@ def _open_sink(output: Path, state: Path) -> Iterator[ArrowSink]:
     from streamcal.journal import Journal
     from streamcal.sink.arrow import ArrowSink
 
-    if not (state / "journal.db").is_file():
-        msg = f"{state}: there is no journal of this output; use --no-save"
-        raise StateError(msg)
-    journal = Journal(state / "journal.db")
+    journal = Journal(state / JOURNAL, create=False)
     try:
         sink = ArrowSink(output / "ptc", "ptc", journal, roll_bytes=64_000_000, roll_seconds=86400.0)
         sink.recover()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -12,7 +13,6 @@ from typing import Any
 
 import typer
 
-from streamcal.paths import show_path
 from streamcal.status import Status, list_files, read_status
 
 
@@ -41,11 +41,15 @@ def _describe(status: Status) -> Iterator[str]:
     yield f"exposures   {_join(status.dispositions) or 'none yet'}; {status.exposures_last_hour} in the last hour"
     if status.oldest_waiting:
         yield f"oldest wait {status.oldest_waiting['seconds']:.0f} s: {status.oldest_waiting['path']}"
+    yield from _describe_backlog(status)
     if status.pid:
         yield from _describe_engine(status.heartbeat.get("engine", {}))
         yield from _describe_daemon(status)
-    if any(status.set_aside.values()):
-        yield f"set aside   {_join(status.set_aside)}: streamcal retry"
+    command = f"streamcal retry {shlex.quote(status.output)}"
+    if count := status.set_aside["pairs"]:
+        yield f"set aside   {count} pairs: {command}"
+    if count := status.set_aside["files"]:
+        yield f"set aside   {count} files: {command} --rejected"
     for error in status.errors:
         yield f"{error['count']:>10}  {error['kind']}"
     for failure in status.failures:
@@ -55,15 +59,21 @@ def _describe(status: Status) -> Iterator[str]:
         yield f"rejected    {rejection['path']}: {rejection['reason']}"
 
 
+def _describe_backlog(status: Status) -> Iterator[str]:
+    for step, things in (("read", "files"), ("pair", "exposures"), ("measure", "pairs")):
+        if left := status.backlog.get(step):
+            oldest = f"the oldest has waited for {left['seconds']:.0f} s: {left['path']}"
+            yield f"backlog     {left['count']} {things} to {step}; {oldest}"
+    if not status.pid:
+        yield "backlog     files that came since the daemon went down are not known yet"
+
+
 def _describe_daemon(status: Status) -> Iterator[str]:
     beat = status.heartbeat
     yield f"in work     {beat.get('files_in_work', 0)} files, {beat.get('pairs_in_work', 0)} pairs"
     if beat.get("files_not_whole"):
         yield f"not whole   {beat['files_not_whole']} files"
     source = beat.get("source", {})
-    if source.get("n_settling"):
-        path, seconds = source["oldest_settling"]
-        yield f"backlog     {source['n_settling']} files seen and not read yet, for {seconds:.0f} s: {show_path(path)}"
     if source.get("overflows") or source.get("files_found_without_hint"):
         found, lost = source["files_found_without_hint"], source["overflows"]
         yield f"events      {found} files found by listing only, {lost} times too many events"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from streamcal.verify import repair_output, verify_output
+from streamcal.verify import Finding, repair_output, verify_output
 
 EXIT_DONE, EXIT_FAILURE = 0, 1
 
@@ -25,13 +25,18 @@ def show_findings(output: Path, *, repair: bool, as_json: bool) -> int:
     as_json : bool
         One finding a line, as JSON.
     """
+    findings = _show(output, as_json=as_json)
+    if repair and any(finding.repair for finding in findings):
+        repair_output(output)
+        typer.echo("repaired; what is left:", err=True)
+        findings = _show(output, as_json=as_json)
+    return EXIT_FAILURE if findings else EXIT_DONE
+
+
+def _show(output: Path, *, as_json: bool) -> list[Finding]:
     findings = verify_output(output)
     for finding in findings:
         typer.echo(json.dumps(asdict(finding)) if as_json else str(finding))
-    if repair and any(finding.repair for finding in findings):
-        repair_output(output)
-        findings = verify_output(output)
-        typer.echo(f"repaired; {len(findings)} left", err=True)
-    elif not findings:
+    if not findings:
         typer.echo(f"{output}: journal, segments and schemas agree", err=as_json)
-    return EXIT_FAILURE if findings else EXIT_DONE
+    return findings

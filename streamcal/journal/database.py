@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from streamcal.errors import RetryLater, StateError
-from streamcal.journal.tables import SCHEMA_VERSION, TABLES
-from streamcal.sink.tables import TABLES as SINK_TABLES
+from streamcal.journal.schema import SCHEMA_VERSION, check_schema, make_schema, upgrade_schema
 
 # in WAL mode older libraries can corrupt a database (sqlite.org/wal.html#walresetbug)
 WAL_SAFE_SINCE = (3, 51, 3)
@@ -29,28 +28,35 @@ class Database:
     Parameters
     ----------
     path : Path
-        Database file; made when it is not there.
+        Database file.
     clock : callable, optional
         Unix time in seconds.
+    create : bool
+        Make the file when it is not there.
 
     Raises
     ------
     StateError
-        If the file is no journal, is damaged, or was written by a newer version.
+        If the file is not there, is no journal, is damaged, or was written by a newer version.
+    RetryLater
+        If it is of an older version and cannot be brought up to date now.
     """
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time, create: bool = True) -> None:
         self._clock = clock
         self.path = path
         self._afterwards: list[Callable[[], object]] = []
+        if not (create or path.exists()):
+            msg = f"journal {path} is not there: bring it back, or begin with an empty output"
+            raise StateError(msg)
         try:
             self._db = sqlite3.connect(path, isolation_level=None, timeout=10.0)
-            self._prepare()
+            self._prepare(create=create)
         except sqlite3.DatabaseError as exc:
             msg = f"{path}: journal cannot be used: {exc}"
             raise StateError(msg) from exc
 
-    def _prepare(self) -> None:
+    def _prepare(self, *, create: bool) -> None:
         mode = "WAL" if sqlite3.sqlite_version_info >= WAL_SAFE_SINCE else "TRUNCATE"
         self._db.execute(f"PRAGMA journal_mode = {mode}")
         self._db.execute("PRAGMA synchronous = FULL")
@@ -60,10 +66,17 @@ class Database:
             msg = f"{self.path}: journal has version {version}, this streamcal knows up to {SCHEMA_VERSION}"
             raise StateError(msg)
         if version == 0:
+            if not create:
+                msg = f"journal {self.path} is empty: bring back what it held, or begin with an empty output"
+                raise StateError(msg)
             with self.transaction() as db:
-                for statement in (*TABLES, *SINK_TABLES):
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                make_schema(db)
+        elif version < SCHEMA_VERSION:
+            with self.transaction() as db:
+                upgrade_schema(db, version)
+        for problem in check_schema(self._db):
+            msg = f"journal {self.path} is damaged: {problem}"
+            raise StateError(msg)
 
     def close(self) -> None:
         """Close the connection."""
@@ -89,7 +102,7 @@ class Database:
             yield self._db
             self._db.execute("COMMIT")
         except sqlite3.DatabaseError as exc:
-            raise _explain(exc, self.path) from exc
+            raise explain(exc, self.path) from exc
         finally:
             self._roll_back()
         acts, self._afterwards = self._afterwards, []
@@ -120,7 +133,7 @@ class Database:
         except sqlite3.DatabaseError as exc:
             if self._db.in_transaction:  # whoever began it explains it
                 raise
-            raise _explain(exc, self.path) from exc
+            raise explain(exc, self.path) from exc
 
     def tallies(self) -> dict[str, int]:
         """Return the running totals: ``disposition:<name>``, ``pair:<state>`` and others."""
@@ -132,8 +145,21 @@ class Database:
         )
 
 
-def _explain(error: sqlite3.DatabaseError, path: Path) -> Exception:
-    """Tell what passes by itself from what a person has to look at, and both from our own mistakes."""
+def explain(error: sqlite3.DatabaseError, path: Path) -> Exception:
+    """Tell what passes by itself from what a person has to look at, and both from our own mistakes.
+
+    Parameters
+    ----------
+    error : sqlite3.DatabaseError
+        What SQLite raised.
+    path : Path
+        The journal.
+
+    Returns
+    -------
+    Exception
+        `RetryLater`, `StateError`, or the error itself.
+    """
     code = getattr(error, "sqlite_errorcode", 0)
     if code == sqlite3.SQLITE_READONLY_DBMOVED:
         return StateError(f"journal {path}: it was moved or removed")

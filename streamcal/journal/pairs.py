@@ -55,7 +55,8 @@ class Pairs(Exposures):
         marks = ", ".join("?" * len(leave_out))
         order = "DESC" if newest else "ASC"
         return self._pairs(
-            f"WHERE state = 'ready' AND pair_id NOT IN ({marks}) ORDER BY number {order} LIMIT ?", (*leave_out, limit)
+            f"WHERE state = 'ready' AND ended_at IS NULL AND pair_id NOT IN ({marks}) ORDER BY number {order} LIMIT ?",
+            (*leave_out, limit),
         )
 
     def failed_pairs(self, limit: int = -1) -> list[JournaledPair]:
@@ -83,7 +84,7 @@ class Pairs(Exposures):
         """Make a failed pair ready again, with all its attempts."""
         with self.transaction() as db:
             self._set_state(pair_id, PairState.READY)
-            db.execute("UPDATE pair SET attempts = 0, ended_at = NULL WHERE pair_id = ?", (pair_id,))
+            db.execute("UPDATE pair SET attempts = 0 WHERE pair_id = ?", (pair_id,))
 
     def count_attempt(self, pair_id: str) -> int:
         """Count one attempt that ended without an answer; return how many there were."""
@@ -103,9 +104,8 @@ class Pairs(Exposures):
     def _set_state(self, pair_id: str, state: PairState) -> None:
         with self.transaction() as db:
             ((before,),) = self.query("SELECT state FROM pair WHERE pair_id = ?", (pair_id,))
-            db.execute(
-                "UPDATE pair SET state = ?, ended_at = ? WHERE pair_id = ?", (state.value, self._clock(), pair_id)
-            )
+            ended_at = None if state == PairState.READY else self._clock()
+            db.execute("UPDATE pair SET state = ?, ended_at = ? WHERE pair_id = ?", (state.value, ended_at, pair_id))
             self._count(f"pair:{before}", -1)
             self._count(f"pair:{state.value}", 1)
 

@@ -1,8 +1,6 @@
-"""Tables of the journal, beside those of the sink."""
+"""Tables of the journal, beside those of the sink; a change here is a new version in `streamcal.journal.schema`."""
 
 from __future__ import annotations
-
-SCHEMA_VERSION = 1
 
 TABLES = (
     """
@@ -39,7 +37,8 @@ TABLES = (
         formed_at REAL NOT NULL, ended_at REAL
     )
     """,
-    "CREATE INDEX pair_state ON pair (state, number)",
+    # rows of one state and time are in order of their number; no time: not ended
+    "CREATE INDEX pair_state ON pair (state, ended_at)",
     """
     CREATE TABLE change (
         seq INTEGER PRIMARY KEY AUTOINCREMENT, exposure INTEGER NOT NULL REFERENCES exposure,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import google_crc32c
 
 from streamcal.errors import StateError
-from streamcal.sink.files import sync_folder
+from streamcal.sink.files import Files, hidden_path, sync_folder
 from streamcal.sink.register import Segment
-from streamcal.sink.segments import segment_number
+from streamcal.sink.segments import Layout, segment_number
 from streamcal.sink.store import Store
 
 
@@ -25,6 +27,15 @@ class Recovery:
     def __bool__(self) -> bool:
         """Tell whether anything had to be done."""
         return self != Recovery()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Strays:
+    """Files in the folders of a table that are no committed segments, by what a start does about them."""
+
+    leftovers: tuple[Path, ...] = ()  # left by an interruption: it removes them
+    unknown: tuple[Path, ...] = ()  # segments that the journal does not know: it refuses to go on
+    foreign: tuple[Path, ...] = ()  # never written by a sink: it leaves them alone
 
 
 def recover_table(store: Store) -> Recovery:
@@ -89,28 +100,60 @@ def _check_sealed(store: Store) -> None:
             raise StateError(msg)
 
 
+def find_strays(files: Files, layout: Layout, last: int, *, live: bool) -> Strays:
+    """Sort what lies in the folders of a table and is no committed segment.
+
+    Parameters
+    ----------
+    files : Files
+        The system calls.
+    layout : Layout
+        Where the table lies.
+    last : int
+        Number of the newest segment that the journal knows; 0: none.
+    live : bool
+        Whether that one is live; a sealed file of it then is one whose sealing was interrupted.
+    """
+    leftovers, unknown, foreign = [], [], []
+    for path in _list(files, layout.live_folder):
+        number = _number_of(path, layout.live)
+        if number is None:
+            foreign.append(path)
+        elif number > last + 1:  # the next one may have been begun
+            unknown.append(path)
+        elif not (live and number == last):
+            leftovers.append(path)
+    for path in _list(files, layout.sealed_folder):
+        number = _number_of(path, layout.sealed)
+        if _number_of(path, lambda begun: hidden_path(layout.sealed(begun))) is not None:
+            leftovers.append(path)
+        elif number is None:
+            foreign.append(path)
+        elif number > last:
+            unknown.append(path)
+    return Strays(leftovers=tuple(leftovers), unknown=tuple(unknown), foreign=tuple(foreign))
+
+
+def _list(files: Files, folder: Path) -> list[Path]:
+    return [folder / name for name in sorted(files.list(folder))]
+
+
+def _number_of(path: Path, name_of: Callable[[int], Path]) -> int | None:
+    """Return the number for which a file has exactly the name that a sink gives it."""
+    number = segment_number(path.name.removeprefix(".").removesuffix(".tmp"))
+    return number if number is not None and name_of(number) == path else None
+
+
 def _remove_leftovers(store: Store, segment: Segment | None) -> tuple[str, ...]:
-    last = segment.number if segment else 0
-    live = last if segment and segment.live else None
-    removed = []
-    for name in sorted(store.files.list(store.layout.live_folder)):
-        number = segment_number(name)
-        _check_known(store, number, last + 1, f"live/{name}")  # the next one may have been begun
-        if number is not None and number != live:
-            store.remove_live(number)
-            removed.append(f"live/{name}")
-    for name in sorted(store.files.list(store.layout.sealed_folder)):
-        _check_known(store, segment_number(name), last, f"sealed/{name}")
-        if name.startswith(".") and name.endswith(".tmp"):
-            store.files.unlink(store.layout.sealed_folder / name)
-            removed.append(f"sealed/{name}")
-    return tuple(removed)
-
-
-def _check_known(store: Store, number: int | None, last: int, name: str) -> None:
-    if number is not None and number > last:
-        msg = f"{store.layout.folder / name} is not in the journal: it is not the journal of these results"
+    last, live = (segment.number, segment.live) if segment else (0, False)
+    strays = find_strays(store.files, store.layout, last, live=live)
+    for path in strays.unknown:
+        msg = f"{path} is not in the journal: it is not the journal of these results"
         raise StateError(msg)
+    for path in strays.leftovers:
+        store.files.unlink(path)
+        sync_folder(store.files, path.parent)
+    return tuple(str(path.relative_to(store.layout.folder)) for path in strays.leftovers)
 
 
 def _check_last_batch(store: Store, segment: Segment) -> None:

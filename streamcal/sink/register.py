@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import ipc
 
-from streamcal.errors import RetryLater, StateError
 from streamcal.sink.messages import encode_schema
 from streamcal.sink.tables import Transactions
-
-_PASSING = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
-_LASTING = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,23 +61,12 @@ class Register:
         self._transactions = transactions
         self._table = table
 
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Run a block in one transaction.
-
-        Raises
-        ------
-        RetryLater
-            If the journal's disk is full or another process holds the journal; nothing was written.
-        StateError
-            If the journal cannot be read or written; what was written is known only after a restart.
-        """
-        with _journal_errors(), self._transactions.transaction() as connection:
-            yield connection
+    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Run a block in one transaction; see `Transactions.transaction`."""
+        return self._transactions.transaction()
 
     def _query(self, sql: str, *parameters: Any) -> list[Any]:
-        with _journal_errors():
-            return self._transactions.query(sql, (self._table, *parameters))
+        return self._transactions.query(sql, (self._table, *parameters))
 
     def last_segment(self) -> Segment | None:
         """Return the newest segment."""
@@ -163,18 +147,3 @@ class Register:
                 " WHERE table_name = ? AND number = ?",
                 (size, crc32c, self._table, number),
             )
-
-
-@contextmanager
-def _journal_errors() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as exc:
-        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF  # the rest of an extended code says where it happened
-        if code in _PASSING:
-            msg = f"journal: {exc}; nothing is lost, trying again"
-            raise RetryLater(msg) from exc
-        if code in _LASTING:
-            msg = f"journal: {exc}: the last commit may be lost; stop, a restart recovers"
-            raise StateError(msg) from exc
-        raise

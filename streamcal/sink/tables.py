@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+RESULT_TABLES = ("measurements", "exposures", "ptc")  # by their folders in an output
+
 TABLES: tuple[str, ...] = (
     # a schema that rows were written with: a column must never change its type, whatever became of its segment
     """
@@ -54,7 +56,15 @@ class Transactions(Protocol):
     """What the sink needs of the journal."""
 
     def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
-        """Run a block in one write transaction: committed at its end, rolled back when it raises."""
+        """Run a block in one write transaction: committed at its end, rolled back when it raises.
+
+        Raises
+        ------
+        RetryLater
+            If the journal's disk is full or another process holds the journal; nothing was written.
+        StateError
+            If the journal cannot be read or written; what was written is known only after a restart.
+        """
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        """Return the rows of a SELECT as tuples."""
+        """Return the rows of a SELECT as tuples; raises as `transaction`."""

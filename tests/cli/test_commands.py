@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -369,3 +370,12 @@ def test_retry_says_what_it_found(run_folder):
     assert (done.returncode, done.stdout.strip()[-1]) == (0, "1")
     assert streamcal("retry", run_folder / "output", "--file", "/nowhere/x.fits").returncode == 1
     assert streamcal("retry", run_folder / "output", "zzzz").returncode == 1
+
+
+def test_check_tells_that_the_journal_has_gone(run_folder, tmp_path):
+    """An output that has been one and has no journal cannot be gone on with: check says so before a start does."""
+    shutil.copytree(run_folder, tmp_path / "run")
+    config = load_config(tmp_path / "run" / "streamcal.toml", output=tmp_path / "run" / "output")
+    assert [problem for problem in find_problems(config) if "output.state" in problem] == []
+    (tmp_path / "run" / "output" / "state" / "journal.db").unlink()
+    assert [problem for problem in find_problems(config) if "output.state: journal" in problem]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 
 import pytest
 
 from streamcal.errors import RetryLater, StateError
 from streamcal.journal import Journal, id_number
+from streamcal.journal.schema import check_schema
 from streamcal.pairing import form_pair
 from streamcal.records import Disposition, ExposureInfo, FileStat, PairState
+from streamcal.sink.tables import TABLES as SINK_TABLES
 
 STAT = FileStat(size=2880, mtime_ns=7, inode=11, device=13)
 
@@ -164,6 +167,129 @@ def test_a_journal_from_the_future_is_refused(tmp_path):
     db.close()
     with pytest.raises(StateError, match="journal has version 99"):
         Journal(path)
+
+
+def make_version_1(path):
+    """Write a journal as the first streamcal made it, with two exposures, one of them rejected, and a pair."""
+    db = sqlite3.connect(path)
+    db.executescript(VERSION_1)
+    for statement in SINK_TABLES:
+        db.execute(statement)
+    exposure = "INSERT INTO exposure VALUES (?, x'2F', '', 'cam', 'S00', '', ?, ?, 1.0, NULL, ?, ?, '', '', ?)"
+    for number, disposition in ((1, "paired"), (2, "paired"), (3, "rejected")):
+        info = json.dumps(flat(str(number)).to_dict())
+        db.execute(exposure, (number, str(number), number, info, disposition, 100.0 + number))
+    db.execute("INSERT INTO pair (pair_id, first, second, state, formed_at) VALUES ('p', 1, 2, 'ready', 102.0)")
+    db.execute("PRAGMA user_version = 1")
+    db.commit()
+    return db
+
+
+VERSION_1 = """
+    CREATE TABLE file (
+        folder BLOB NOT NULL, name BLOB NOT NULL,
+        size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL, device INTEGER NOT NULL,
+        PRIMARY KEY (folder, name)
+    ) WITHOUT ROWID;
+    CREATE TABLE exposure (
+        number INTEGER PRIMARY KEY,
+        path BLOB NOT NULL, digest TEXT NOT NULL,
+        instrument TEXT NOT NULL, detector TEXT NOT NULL, grp TEXT NOT NULL, exposure_id TEXT NOT NULL,
+        id_number INTEGER, level REAL, mjd_start REAL,
+        info TEXT NOT NULL,
+        disposition TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', pair_id TEXT NOT NULL DEFAULT '',
+        arrived_at REAL NOT NULL
+    );
+    CREATE INDEX exposure_identity ON exposure (instrument, detector, exposure_id);
+    CREATE INDEX exposure_path ON exposure (path);
+    CREATE INDEX exposure_level ON exposure (instrument, detector, grp, level, disposition);
+    CREATE INDEX exposure_disposition ON exposure (disposition, arrived_at);
+    CREATE TABLE pair (
+        number INTEGER PRIMARY KEY, pair_id TEXT NOT NULL UNIQUE,
+        first INTEGER NOT NULL REFERENCES exposure, second INTEGER NOT NULL REFERENCES exposure,
+        state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
+        error TEXT NOT NULL DEFAULT '', stage TEXT NOT NULL DEFAULT '', plugin TEXT NOT NULL DEFAULT '',
+        detail TEXT NOT NULL DEFAULT '',
+        formed_at REAL NOT NULL, ended_at REAL
+    );
+    CREATE INDEX pair_state ON pair (state, number);
+    CREATE TABLE change (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, exposure INTEGER NOT NULL REFERENCES exposure,
+        disposition TEXT NOT NULL, reason TEXT NOT NULL, pair_id TEXT NOT NULL, changed_at REAL NOT NULL
+    );
+    CREATE TABLE tally (name TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
+"""
+# what later ones of that version had grown
+LATE_VERSION_1 = """
+    ALTER TABLE exposure ADD COLUMN changed_at REAL NOT NULL DEFAULT 0;
+    UPDATE exposure SET changed_at = 500.0;
+    CREATE INDEX exposure_shot ON exposure (exposure_id);
+    CREATE INDEX exposure_rejected ON exposure (changed_at) WHERE disposition = 'rejected';
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    INSERT INTO meta VALUES ('match', 'TIME');
+"""
+
+
+@pytest.mark.parametrize(("grown", "changed_at"), [("", 103.0), (LATE_VERSION_1, 500.0)])
+def test_a_journal_of_version_1_is_brought_up_to_date(tmp_path, grown, changed_at):
+    """It has all that a new one has, knows what it knew, and can be worked with."""
+    path = tmp_path / "journal.db"
+    db = make_version_1(path)
+    db.executescript(grown)
+    db.close()
+    journal = Journal(path)
+    assert journal.query("PRAGMA user_version") == [(2,)]
+    assert list(check_schema(journal._db)) == []
+    assert journal.query("SELECT changed_at FROM exposure WHERE number = 3") == [(changed_at,)]
+    assert [pair.record.pair_id for pair in journal.ready_pairs(10)] == ["p"]
+    journal.rematch("FLUX", lambda info: info.flux)
+    journal.add_exposure(flat("4"), 1.0)
+    journal.end_pair("p")
+    journal.close()
+
+
+def test_an_upgrade_that_is_interrupted_leaves_the_old_version(tmp_path):
+    """It is one transaction: the next start finds what the first one found."""
+    path = tmp_path / "journal.db"
+    db = make_version_1(path)
+    db.execute("CREATE TABLE exposure_rejected (x)")  # is in its way, after some of it
+    db.close()
+    with pytest.raises(StateError, match="journal cannot be used"):
+        Journal(path)
+    db = sqlite3.connect(path)
+    assert db.execute("PRAGMA user_version").fetchone() == (1,)
+    assert "changed_at" not in [name for _, name, *_ in db.execute("PRAGMA table_info(exposure)")]
+    db.close()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("DROP TABLE meta", "table meta is missing"),
+        ("DROP INDEX exposure_shot", "index exposure_shot is missing"),
+        ("ALTER TABLE tally RENAME COLUMN count TO number", "table tally has name TEXT NOT NULL KEY, number INTEGER"),
+    ],
+)
+def test_a_journal_without_all_its_tables_is_refused(tmp_path, damage, said):
+    """It stops the start with one line that names what is missing."""
+    path = tmp_path / "journal.db"
+    Journal(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute(damage)
+    db.close()
+    with pytest.raises(StateError, match=said):
+        Journal(path)
+
+
+@pytest.mark.parametrize("content", [None, b""])
+def test_a_journal_is_made_for_new_outputs_only(tmp_path, content):
+    """Whoever expects one gets none that knows nothing."""
+    path = tmp_path / "journal.db"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(StateError, match="is not there" if content is None else "is empty"):
+        Journal(path, create=False)
+    assert content == (path.read_bytes() if path.exists() else None)
 
 
 def test_a_full_disk_passes(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -12,9 +13,12 @@ import pytest
 
 from streamcal.config import load_config
 from streamcal.daemon import run_daemon
+from streamcal.errors import StateError
 from streamcal.faults.compare import compare, read_outcome
 from streamcal.faults.daemons import wait_until_done
 from streamcal.faults.site import add_pairs, make_site
+from streamcal.journal import Journal
+from streamcal.status import read_status
 from streamcal.verify import repair_output, verify_output
 
 
@@ -24,7 +28,8 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     site = make_site(folder / "incoming", folder / "run")
     add_pairs(site.incoming, 8)
-    assert run_daemon(load_config(site.config), once=True) == 0
+    (site.incoming / "text.fits").write_text("not an image")
+    assert run_daemon(load_config(site.config), once=True) == 3
     return site
 
 
@@ -33,8 +38,6 @@ def output(finished, tmp_path):
     """Return a copy of its output that may be broken."""
     copy = tmp_path / "output"
     shutil.copytree(finished.output, copy)
-    announced = copy / "streamcal.json"
-    announced.write_text(announced.read_text().replace(str(finished.output), str(copy)))
     return copy
 
 
@@ -76,6 +79,17 @@ def leftovers(output):
     (table(output)[0] / "sealed" / ".000009.arrow.tmp").write_bytes(b"x")
 
 
+def begun_segment(output):
+    """Leave a segment of which nothing was committed."""
+    live = table(output)[1]
+    live.with_name(f"{int(live.stem) + 1:06d}.arrows").write_bytes(b"x")
+
+
+def begun_table(output):
+    """Leave what an interruption of the very first append leaves."""
+    (output / "ptc" / "live" / "000001.arrows").write_bytes(b"x")
+
+
 def old_current(output):
     """Lose CURRENT, as a loss of power may."""
     (table(output)[0] / "CURRENT").write_bytes(b"\0\0")
@@ -91,6 +105,8 @@ def wrong_total(output):
     [
         (torn_tail, "cut 12 bytes"),
         (leftovers, "remove it"),
+        (begun_segment, "remove it"),
+        (begun_table, "remove it"),
         (old_current, "write what the journal says"),
         (wrong_total, "count anew"),
     ],
@@ -162,6 +178,73 @@ def foreign_segment(output):
     shutil.copy(table(output)[2], table(output)[2].with_name("000077.arrow"))
 
 
+def later_segment(output):
+    """Put in a live segment that this journal never had."""
+    (table(output)[0] / "live" / "000099.arrows").write_bytes(b"x")
+
+
+def newer_current(output):
+    """Have results of which the journal, an older copy, does not know yet."""
+    path = table(output)[0] / "CURRENT"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "seq": values["seq"] + 1}))
+
+
+def foreign_files(output):
+    """Put notes beside the segments."""
+    (table(output)[0] / "sealed" / "mine.tmp").write_bytes(b"x")
+    (table(output)[0] / "live" / "notes.arrows").write_bytes(b"x")
+
+
+def missing_folder(output):
+    """Lose a folder in which nothing was, since the last segment is sealed."""
+    shutil.rmtree(output / "measurements" / "live")
+
+
+def journal_of_nobody(output):
+    """Have a journal that knows nothing of the results beside it."""
+    (output / "state" / "journal.db").unlink()
+    Journal(output / "state" / "journal.db").close()
+
+
+def other_disposition(output):
+    """Say in the journal that a rejected exposure is an orphan."""
+    sql(
+        output,
+        "UPDATE exposure SET disposition = 'orphan' WHERE disposition = 'rejected'",
+        "UPDATE tally SET name = 'disposition:orphan' WHERE name = 'disposition:rejected'",
+    )
+
+
+def other_reason(output):
+    """Say in the journal that an exposure was rejected for another reason."""
+    sql(output, "UPDATE exposure SET reason = 'no reason' WHERE disposition = 'rejected'")
+
+
+def forgotten_exposures(output):
+    """Lose the exposures that were rejected."""
+    sql(
+        output,
+        "DELETE FROM exposure WHERE disposition = 'rejected'",
+        "DELETE FROM tally WHERE name = 'disposition:rejected'",
+    )
+
+
+def forgotten_files(output):
+    """Lose the files that were taken up."""
+    sql(output, "DELETE FROM file")
+
+
+def lost_index(output):
+    """Lose an index."""
+    sql(output, "DROP INDEX exposure_shot")
+
+
+def lost_table(output):
+    """Lose a table."""
+    sql(output, "DROP TABLE meta")
+
+
 def damaged_journal(output):
     """Lose pages."""
     path = output / "state" / "journal.db"
@@ -181,6 +264,18 @@ def damaged_journal(output):
         (undone_pair, "has rows and is not done"),
         (unpaired_exposure, "is waiting and yet a member of a pair"),
         (foreign_segment, "is not in the journal"),
+        (later_segment, "is not in the journal"),
+        (newer_current, "the journal knows 8"),
+        (foreign_files, "is no file of streamcal"),
+        (missing_folder, "missing data: the folder is gone"),
+        (journal_of_nobody, "speaks of commit 8, the journal knows 0"),
+        (other_disposition, "is orphan in the journal, rejected in the exposures table"),
+        (other_reason, "with another reason or pair"),
+        (forgotten_exposures, "is rejected in the exposures table, the journal does not know it"),
+        (forgotten_exposures, "was taken up and has no disposition"),
+        (forgotten_files, "has a disposition and was not taken up"),
+        (lost_index, "index exposure_shot is missing"),
+        (lost_table, "table meta is missing"),
         (damaged_journal, ""),
     ],
 )
@@ -190,6 +285,48 @@ def test_what_only_a_person_can_decide(output, breakage, said):
     findings = verify_output(output)
     assert findings
     assert any(said in finding.problem and not finding.repair for finding in findings), list(map(str, findings))
+
+
+def test_foreign_files_outlive_a_repair(output):
+    """What is said of them holds: they are left alone, and everything else is repaired."""
+    foreign_files(output)
+    torn_tail(output)
+    repair_output(output)
+    assert {finding.where.rpartition("/")[2] for finding in verify_output(output)} == {"mine.tmp", "notes.arrows"}
+
+
+def test_what_waits_for_a_retry(output):
+    """A rejected file that is to be taken up again is no finding, nor is a change that waits to be published."""
+    sql(
+        output,
+        "DELETE FROM file WHERE CAST(name AS TEXT) = 'text.fits'",
+        "UPDATE exposure SET reason = 'later' WHERE disposition = 'rejected'",
+        "INSERT INTO change (exposure, disposition, reason, pair_id, changed_at)"
+        " SELECT number, disposition, reason, pair_id, 0 FROM exposure WHERE disposition = 'rejected'",
+    )
+    assert verify_output(output) == []
+
+
+def test_journal_of_an_older_version(output):
+    """It is told what a start would do with it; a repair does it."""
+    sql(output, "DROP INDEX exposure_shot", "PRAGMA user_version = 1")
+    with pytest.raises(StateError, match="has version 1, this streamcal reads 2; a start of the daemon"):
+        read_status(output)
+    assert [finding.repair for finding in verify_output(output)] == ["bring it up to date"]
+    repair_output(output)
+    assert verify_output(output) == []
+    assert read_status(output).pairs == {"done": 8}
+
+
+def test_no_journal_is_made(finished, output):
+    """Where the journal is not there, none of the commands that need one makes one, nor does a start."""
+    path = output / "state" / "journal.db"
+    path.rename(output / "away")
+    config = load_config(finished.config, output=output)
+    for act in (verify_output, repair_output, read_status, lambda _: run_daemon(config, once=True)):
+        with pytest.raises(StateError, match=r"journal .*journal\.db is not there"):
+            act(output)
+    assert not path.exists()
 
 
 def test_the_command(output):

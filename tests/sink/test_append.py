@@ -4,6 +4,7 @@ import errno
 import json
 import sqlite3
 from contextlib import contextmanager
+from pathlib import Path
 
 import google_crc32c
 import pyarrow as pa
@@ -13,6 +14,7 @@ from pyarrow import ipc
 
 from streamcal import results
 from streamcal.errors import ConfigError, RetryLater, StateError
+from streamcal.journal.database import explain
 
 
 def rows(bench):
@@ -316,10 +318,10 @@ class FailingJournal:
 
 
 def make_error(code):
-    """Return the error that SQLite raises for a code."""
+    """Return what the journal makes of SQLite's error of a code."""
     error = sqlite3.OperationalError("the disk")
     error.sqlite_errorcode = code
-    return error
+    return explain(error, Path("journal.db"))
 
 
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY])
@@ -328,7 +330,7 @@ def test_journal_full_or_locked(bench, code, committed):
     """Nothing is half done: the batch goes in at the next try, even where the commit had happened after all."""
     sink = bench.open()
     sink._store.register._transactions = FailingJournal(bench.journal, code, committed=committed)
-    with pytest.raises(RetryLater, match="journal: the disk; nothing is lost"):
+    with pytest.raises(RetryLater, match=r"journal journal\.db: the disk"):
         bench.append(sink, 1)
     assert bench.live().exists() == committed
     assert bench.append(sink, 1) == 1
@@ -341,7 +343,7 @@ def test_journal_broken(bench):
     """An input/output error of the journal stops the sink and cuts nothing: the commit may have happened."""
     sink = bench.open()
     sink._store.register._transactions = FailingJournal(bench.journal, sqlite3.SQLITE_IOERR_FSYNC, committed=True)
-    with pytest.raises(StateError, match=r"journal: the disk: .* a restart recovers"):
+    with pytest.raises(StateError, match=r"journal journal\.db: the disk"):
         bench.append(sink, 1)
     with pytest.raises(StateError, match="restart"):
         sink.tick()

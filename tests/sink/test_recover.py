@@ -157,9 +157,12 @@ def test_journal_without_its_results(written):
     assert not written.output.exists()
 
 
-def test_foreign_files_are_left_alone(written):
-    """What is no segment is not touched."""
-    notes = written.table / "live" / "notes.txt"
+@pytest.mark.parametrize(
+    "name", ["live/notes.txt", "live/000002.arrow", "live/0000003.arrows", "sealed/000001.arrows", "sealed/mine.tmp"]
+)
+def test_foreign_files_are_left_alone(written, name):
+    """What has no name that a sink gives is not touched, however near it comes."""
+    notes = written.table / name
     notes.write_text("mine")
     assert not written.open(recover=False).recover()
     assert notes.read_text() == "mine"
