@@ -27,6 +27,7 @@ from streamcal.run import Run
 
 PORTION = 200  # exposures handled between two looks at everything else
 LONGEST_WAIT = 1.0  # s; requests and time limits are looked at this often
+PUBLISH_SECONDS = 3.0  # what became of exposures is published this often: a commit costs more than its rows
 WARNED = {Disposition.REJECTED, Disposition.ORPHAN}
 
 
@@ -87,6 +88,7 @@ class Pipeline:
         self._stopping = False
         self._paused_until = float("-inf")
         self._chores_due = float("-inf")
+        self._publish_due = float("-inf")
         self._left_new = True  # exposures that a restart, a request or a full portion left to be judged
         self._wall_at_zero = run.wall_clock() - run.clock()
         self.paused_because = ""
@@ -166,13 +168,15 @@ class Pipeline:
         return False
 
     def _do_chores(self) -> None:
-        """Do what time asks for, and publish what became of exposures: together, a commit costs more than a row."""
+        """Do what time asks for."""
         self._intake.reject_overdue()
         self._expire_exposures()
         self._measuring.tick()
         if self.refitting is not None:
             self.refitting.tick()
-        self._publish_all()
+        if self._run.clock() >= self._publish_due:
+            self._publish_all()
+            self._publish_due = self._run.clock() + PUBLISH_SECONDS
         self._serve_requests()
 
     def _inspect_all(self) -> bool:

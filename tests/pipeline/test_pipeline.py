@@ -30,7 +30,7 @@ from streamcal.jobs import Recipe
 from streamcal.journal import Journal
 from streamcal.ledger import Ledger
 from streamcal.measuring import Measuring
-from streamcal.pipeline import LONGEST_WAIT, Pipeline
+from streamcal.pipeline import PUBLISH_SECONDS, Pipeline
 from streamcal.ptc.settings import FitConfig
 from streamcal.ptc.solutions import fit_group
 from streamcal.records import Candidate, ExposureInfo, FileStat
@@ -135,7 +135,7 @@ class Bench:
     def turn(self, times: int = 4) -> None:
         """Turn the loop."""
         for _ in range(times):
-            self.clock.advance(LONGEST_WAIT / 2)  # what may wait a moment comes every other turn
+            self.clock.advance(PUBLISH_SECONDS / 2)  # what may wait a moment comes every other turn
             self.pipeline._turn(self.pipeline._watch)
 
     def dispositions(self) -> dict[str, str]:
