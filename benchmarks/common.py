@@ -106,16 +106,20 @@ def time_textbook(flats, repeats=3):
 @cache
 def recipe(**isr):
     """Return the recipe of a full-size pair, crosstalk on, with these settings of the stage isr."""
-    instrument = load_instrument(INSTRUMENT, base=Path())
-    limits = asdict(Limits())
-    return Recipe(instrument=instrument.to_dict(), stages=STAGES, settings=SETTINGS | {"isr": isr}, limits=limits)
+    return make_recipe(INSTRUMENT, SETTINGS | {"isr": isr})
+
+
+def make_recipe(instrument, settings):
+    """Return the recipe of pairs of another instrument."""
+    values, limits = load_instrument(instrument, base=Path()).to_dict(), asdict(Limits())
+    return Recipe(instrument=values, stages=STAGES, settings=settings, limits=limits)
 
 
 def write_pairs(  # noqa: PLR0913 - options of the command
-    folder, pairs=1, *, suffix=".fits", shape=LSSTCAM.shape, detectors=("S00",), biases=0
+    folder, pairs=1, *, suffix=".fits", shape=LSSTCAM.shape, detectors=("S00",), biases=0, camera="lsstcam"
 ):
     """Write flats, in a process of its own that keeps its memory to itself; return their paths in order."""
-    options = {"--camera": "lsstcam", "--pairs": pairs, "--lowest": 2000, "--suffix": suffix, "--biases": biases}
+    options = {"--camera": camera, "--pairs": pairs, "--lowest": 2000, "--suffix": suffix, "--biases": biases}
     options |= {"--rows": shape[0], "--columns": shape[1]}
     words = [str(word) for option in options.items() for word in option]
     words += [word for detector in detectors for word in ("--detector", detector)]
@@ -124,9 +128,9 @@ def write_pairs(  # noqa: PLR0913 - options of the command
     return sorted(folder.glob(f"*{suffix}"))
 
 
-def look_into(path):
-    """Have a file inspected as a worker does; return the exposure it holds."""
-    job = inspect_job(Candidate(path=str(path), stat=FileStat.of(path.stat())), recipe())
+def look_into(path, chosen=None):
+    """Have a file inspected as a worker does, by the recipe of a full-size pair or this one; return its exposure."""
+    job = inspect_job(Candidate(path=str(path), stat=FileStat.of(path.stat())), chosen or recipe())
     return ExposureInfo.from_dict(json.loads(inspect_file(job))["exposures"][0])
 
 

@@ -10,20 +10,26 @@ from pathlib import Path
 import pyarrow as pa
 
 from benchmarks.common import Finding, make_job, recipe, report, scratch_folder, write_pairs
-from benchmarks.durability import enter_pair
+from benchmarks.durability import LAZY, LazyFiles, enter_pair
 from streamcal.jobs import measure_pair, open_workshop, serialize_rows
 from streamcal.journal import Journal
 from streamcal.sink.arrow import ArrowSink
+from streamcal.sink.files import SystemFiles
 
 N_APPENDS = 200
 
 
 @contextmanager
-def open_sink(folder: Path):
+def open_sink(folder: Path, *, synced: bool = True):
     """Return a journal and the sink that it belongs to; its segment is never sealed."""
     folder.mkdir(parents=True)
     journal = Journal(folder / "journal.db")
-    sink = ArrowSink(folder / "measurements", "measurements", journal, roll_bytes=1 << 40, roll_seconds=1e9)
+    files = SystemFiles() if synced else LazyFiles()
+    if not synced:
+        journal.query(LAZY)
+    sink = ArrowSink(
+        folder / "measurements", "measurements", journal, roll_bytes=1 << 40, roll_seconds=1e9, files=files
+    )
     sink.recover()
     yield journal, sink
     sink.close()
