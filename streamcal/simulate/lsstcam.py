@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from functools import cache
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from streamcal.records import ReadoutCorner
 from streamcal.simulate.camera import BrighterFatter, Camera, SimulatedAmplifier
 from streamcal.simulate.light import digitise, flip_to_output, gradient_profile
+from streamcal.simulate.plan import Shot
 
 N_COLUMNS = 8  # of amplifiers
 POOL_SIZE = 1 << 23  # normal deviates; each amplifier of each exposure takes a stretch of them from anywhere
@@ -52,8 +54,10 @@ LSSTCAM = Camera(
 def simulate_quickly(camera: Camera, electrons: float, rng: np.random.Generator) -> dict[str, NDArray[np.uint16]]:
     """Expose and read out as `simulate_flat` does, with noise from a pool that is drawn once.
 
-    Photons are Gaussian, of the variance of Poisson light; no charge is displaced and none is lost at full well. Two
-    amplifiers in a hundred share some of their noise, which no measurement of a pair can see.
+    Photons are Gaussian, of the variance of Poisson light; no charge is displaced and none is lost at full well. The
+    pool is eight times as large as an amplifier: two images share some of their noise, shifted, with a probability of
+    a quarter. What is measured of a pair sees it only if its two images of an amplifier start within ten rows and ten
+    columns of each other in the pool: five times in a hundred thousand.
 
     Parameters
     ----------
@@ -88,6 +92,45 @@ def simulate_quickly(camera: Camera, electrons: float, rng: np.random.Generator)
         image[:, camera.prescan : camera.prescan + camera.shape[1]] += signal
         images[amplifier.name] = flip_to_output(digitise(image), amplifier.corner)
     return images
+
+
+class QuickExposures:
+    """Exposures of a focal plane: all detectors get the same pixels, each moved along the columns by rows of its own.
+
+    So an exposure is simulated once, and not for each detector.
+
+    Parameters
+    ----------
+    camera : Camera
+        As for `simulate_quickly`.
+    seed : int
+        Of the random numbers.
+    """
+
+    def __init__(self, camera: Camera, seed: int) -> None:
+        self._camera = camera
+        self._seed = seed
+        self._exposure_id: int | None = None
+        self._images: dict[str, NDArray[np.uint16]] = {}
+
+    def expose(self, shot: Shot) -> dict[str, NDArray[np.uint16]]:
+        """Return the stored images of one detector, which depend on seed, exposure id and detector alone.
+
+        Parameters
+        ----------
+        shot : Shot
+            Exposure and detector; successive ones of the same exposure are quick.
+
+        Returns
+        -------
+        dict of str to (ny, nx) ndarray of uint16
+            As from `simulate_quickly`.
+        """
+        if shot.exposure_id != self._exposure_id:
+            rng = np.random.default_rng([self._seed, shot.exposure_id])
+            self._images, self._exposure_id = simulate_quickly(self._camera, shot.electrons, rng), shot.exposure_id
+        moved = zlib.crc32(f"{shot.detector} {shot.exposure_id} {self._seed}".encode()) % self._camera.shape[0]
+        return {name: np.roll(image, moved, axis=0) for name, image in self._images.items()}
 
 
 def _expose(

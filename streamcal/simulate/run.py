@@ -7,15 +7,18 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamcal.simulate.camera import Camera
 from streamcal.simulate.files import Style, check_style, check_suffix, encode_exposure, write_file
 from streamcal.simulate.light import simulate_flat
-from streamcal.simulate.lsstcam import simulate_quickly
-from streamcal.simulate.plan import Order, plan_run
+from streamcal.simulate.lsstcam import QuickExposures
+from streamcal.simulate.plan import Order, Shot, plan_run
 
 TRUTH_NAME = "truth.json"  # no pattern of streamcal's source takes it for an exposure
 
@@ -69,7 +72,8 @@ def simulate_run(  # noqa: PLR0913 - each argument is an option of the command l
     flats_per_level, biases, first_id
         See `plan_run`.
     detectors : sequence of str
-        Names of the detectors, one file each per exposure; all have this camera's properties, each its own noise.
+        Names of the detectors, one file each per exposure; all have this camera's properties, each its own noise (in
+        quick runs the same, moved by some rows).
     run_id : str
         Header value, and start of the file names: ``RUN_ID_000001_DETECTOR.fits``.
     suffix : {".fits", ".fits.fz", ".fits.gz"}
@@ -81,7 +85,7 @@ def simulate_run(  # noqa: PLR0913 - each argument is an option of the command l
     interval_seconds : float
         Pause after each file, in seconds.
     quick : bool
-        By `simulate_quickly`: for throughput, not for physics.
+        By `QuickExposures`: for throughput, not for physics.
     report : callable, optional
         Called with the path of each file when it is there.
 
@@ -106,15 +110,18 @@ def simulate_run(  # noqa: PLR0913 - each argument is an option of the command l
     paths = [folder / f"{shot.run_id}_{shot.exposure_id:06d}_{shot.detector}{suffix}" for shot in shots]
     truth = Truth(camera=camera, seed=seed, levels=tuple(levels))
     _start_run(folder, truth, paths)
-    expose = simulate_quickly if quick else simulate_flat
+    expose = QuickExposures(camera, seed).expose if quick else partial(_expose_slowly, camera, seed)
     for path, shot in zip(paths, shots, strict=True):
-        rng = np.random.default_rng([seed, shot.exposure_id, zlib.crc32(shot.detector.encode())])
-        images = expose(camera, shot.electrons, rng)
-        write_file(path, encode_exposure(camera, shot, images, suffix), style, slow_seconds)
+        write_file(path, encode_exposure(camera, shot, expose(shot), suffix), style, slow_seconds)
         if report is not None:
             report(path)
         time.sleep(interval_seconds)
     return truth
+
+
+def _expose_slowly(camera: Camera, seed: int, shot: Shot) -> dict[str, NDArray[Any]]:
+    rng = np.random.default_rng([seed, shot.exposure_id, zlib.crc32(shot.detector.encode())])
+    return simulate_flat(camera, shot.electrons, rng)
 
 
 def load_truth(folder: Path) -> Truth:

@@ -7,6 +7,8 @@ import pytest
 
 from streamcal.measure import measure_amplifier
 from streamcal.simulate import DEFAULT_CAMERA, LSSTCAM, load_truth, simulate_quickly, simulate_run
+from streamcal.simulate.lsstcam import QuickExposures
+from streamcal.simulate.plan import plan_run
 
 SMALL = replace(LSSTCAM, shape=(300, 200))
 
@@ -52,6 +54,26 @@ def test_what_is_left_out_is_refused():
     """A camera with brighter-fatter correlation is not simulated quickly."""
     with pytest.raises(ValueError, match="brighter-fatter"):
         simulate_quickly(DEFAULT_CAMERA, 100.0, np.random.default_rng(0))
+
+
+def test_detectors_of_an_exposure_share_their_noise_moved_by_rows():
+    """Detectors differ, by a shift along the columns; the two exposures of a pair share nothing."""
+    shot = plan_run(SMALL, [1000.0])[0]
+    exposures = QuickExposures(SMALL, seed=1)
+    one, other = (exposures.expose(replace(shot, detector=name))["C00"] for name in ("R01_S00", "R01_S01"))
+    (moved,) = [rows for rows in range(SMALL.shape[0]) if np.array_equal(np.roll(one, rows, axis=0), other)]
+    assert moved > 0
+    later = exposures.expose(replace(shot, detector="R01_S00", exposure_id=shot.exposure_id + 1))["C00"]
+    assert not any(np.array_equal(np.roll(one, rows, axis=0), later) for rows in range(SMALL.shape[0]))
+
+
+def test_an_exposure_depends_on_nothing_before_it():
+    """A detector's pixels are the same whichever were simulated before."""
+    shots = [replace(shot, detector="S00") for shot in plan_run(SMALL, [1000.0, 2000.0])]
+    exposures = QuickExposures(SMALL, seed=1)
+    first = [exposures.expose(shot)["C17"] for shot in shots]
+    again = [QuickExposures(SMALL, seed=1).expose(shot)["C17"] for shot in reversed(shots)]
+    np.testing.assert_array_equal(first, again[::-1])
 
 
 def test_a_run_of_it_is_written(tmp_path):
