@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from streamcal.errors import StateError
 from streamcal.faults.calls import EFFECTS, has_strace, list_faults, thin
 from streamcal.faults.fuzz import Fuzz
 from streamcal.faults.kills import Hunt
@@ -54,6 +55,10 @@ def _parse() -> argparse.Namespace:
     fuzz.add_argument("--mutants", type=int, default=20_000)
     fuzz.add_argument("--workers", type=int, default=2)
     fuzz.set_defaults(run=_fuzz)
+    power = kinds.add_parser("power", help="power lost at any moment, on a simulated disk; needs hypothesis")
+    power.add_argument("--runs", type=int, default=1)
+    power.add_argument("--histories", type=int, default=10_000, help="in each run")
+    power.set_defaults(run=_power)
     return parser.parse_args()
 
 
@@ -65,8 +70,8 @@ def _kills(options: argparse.Namespace, folder: Path) -> int:
         home.mkdir()
         hunt = Hunt(folder=home, pairs=options.pairs, kills=options.kills, dice=dice, report=_progress)
         verdict = hunt.run()
-        _say(f"run {number + 1}: {options.kills} kills, {options.pairs} pairs: {verdict}")
-        failures += not verdict
+        _say(f"run {number + 1}: {options.pairs} pairs, {hunt.lives}: {verdict}")
+        failures += (not verdict) + _tell([hunt.lives.problem] if hunt.lives.problem else [])
     return failures
 
 
@@ -93,6 +98,22 @@ def _calls(options: argparse.Namespace, folder: Path) -> int:
 def _fuzz(options: argparse.Namespace, folder: Path) -> int:
     fuzz = Fuzz(folder=folder, mutants=options.mutants, seed=options.seed, workers=options.workers, report=_say)
     return _tell(fuzz.run())
+
+
+def _power(options: argparse.Namespace, _: Path) -> int:
+    try:
+        from streamcal.faults.power import RowsDiffer, lose_power_often
+    except ModuleNotFoundError as exc:
+        _say(f"{exc.name} is not installed: nothing done")
+        return 1
+    failures = 0
+    for number in range(options.runs):
+        try:
+            lose_power_often(options.histories, 1000 * options.seed + number)
+        except (RowsDiffer, StateError) as exc:
+            failures += _tell(["\n".join((str(exc), *getattr(exc, "__notes__", [])))])
+        _say(f"run {number + 1}: {options.histories} histories, {failures} failures")
+    return failures
 
 
 def _tell(failures: Sequence[str]) -> int:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from streamcal.errors import ConfigError
@@ -37,19 +38,21 @@ class Daemon:
         Further arguments of the command.
     prefix : tuple of str
         What runs it, such as ``strace`` with its options.
+    config : Path, optional
+        Its run configuration; that of the site by default.
     """
 
-    def __init__(self, site: Site, *options: str, prefix: tuple[str, ...] = ()) -> None:
+    def __init__(self, site: Site, *options: str, prefix: tuple[str, ...] = (), config: Path | None = None) -> None:
         self.site = site
-        command = [*prefix, *self.command(site), *options]
+        command = [*prefix, *self.command(site, config), *options]
         self._began = site.log.stat().st_size if site.log.exists() else 0
         with site.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     @staticmethod
-    def command(site: Site) -> list[str]:
+    def command(site: Site, config: Path | None = None) -> list[str]:
         """Return the command that runs a daemon on a site."""
-        return [sys.executable, "-m", "streamcal", "run", str(site.config)]
+        return [sys.executable, "-m", "streamcal", "run", str(config or site.config)]
 
     @property
     def pid(self) -> int:
@@ -171,3 +174,18 @@ def memory_megabytes(pid: int) -> float:
     """Return the memory that a process holds (resident set), in MB."""
     with open(f"/proc/{pid}/statm", encoding="ascii") as file:  # noqa: PTH123 - /proc is no tree of files
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def peak_megabytes(pid: int) -> float:
+    """Return the most memory that a process has held since it began (resident set), in MB."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split(maxsplit=1)[0]) * 1024 / 1e6
+
+
+def list_workers(pid: int) -> list[int]:
+    """Return the process ids of a daemon's workers."""
+    return [
+        int(child)
+        for children in Path(f"/proc/{pid}/task").glob("*/children")
+        for child in children.read_text().split()
+    ]

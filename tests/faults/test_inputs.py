@@ -22,7 +22,7 @@ from streamcal import results
 from streamcal.config import load_config
 from streamcal.daemon import run_daemon
 from streamcal.faults.compare import compare, read_outcome
-from streamcal.faults.daemons import memory_megabytes, wait_until_done
+from streamcal.faults.daemons import list_workers, memory_megabytes, peak_megabytes, wait_until_done
 from streamcal.faults.fuzz import Fuzz
 from streamcal.faults.mutants import BLOCK, make_bases, set_card
 from streamcal.faults.site import CAMERA, ROWS_PER_PAIR, add_pairs, make_site
@@ -33,7 +33,7 @@ from streamcal.simulate.plan import Shot
 from streamcal.status import read_status
 
 LOCAL = {"kind": "local", "workers": 2, "job_seconds": 20, "attempts": 2, "memory_megabytes": 2048}
-DAEMON_MEMORY = 400.0  # MB: libraries take some 200
+DAEMON_MEMORY, WORKER_MEMORY = 300.0, 400.0  # MB of resident memory: libraries take 250 of it
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,8 @@ def card(base, key, value, which=0):
 
 
 def gzip_bomb(start):
-    """Return a file that begins like this and expands to 100 MB of zeros behind it, from 100 kB."""
-    return gzip.compress(start + bytes(100_000_000), 9)
+    """Return a file that begins like this and expands to 200 MB of zeros behind it, from 200 kB."""
+    return gzip.compress(start + bytes(200_000_000), 9)
 
 
 def announce(length):
@@ -67,11 +67,18 @@ def announce(length):
     return text.ljust(BLOCK).encode()
 
 
-def damaged_tiles():
-    """Return a Rice-compressed exposure whose pixels are rubbish."""
-    data = bytearray(make_bases()[".fits.fz"])
-    data[-3 * BLOCK : -BLOCK] = random.Random(1).randbytes(2 * BLOCK)
-    return bytes(data)
+def damage_tiles():
+    """Return Rice-compressed exposures whose last amplifier is damaged: pixels, addresses of tiles, pixels all zero."""
+    whole = make_bases()[".fits.fz"]
+    table = whole.index(b"XTENSION", whole.index(b"C11") - BLOCK)
+    table = whole.index(b" END ", table) // BLOCK * BLOCK + BLOCK
+    heap = table + 8 * CAMERA.shape[0]  # a row of pixels is a tile, its address eight bytes
+    dice = random.Random(1)
+
+    def fill(start, content):
+        return whole[:start] + content + whole[start + len(content) :]
+
+    return fill(heap, dice.randbytes(2500)), fill(table, dice.randbytes(heap - table)), fill(heap, bytes(2500))
 
 
 def filled(value, exposure_id, level=1.0):
@@ -96,7 +103,7 @@ def unusable(base):
         "absurd_naxis.fits": (card(base, "NAXIS", "999", 1), "NAXIS"),
         "negative.fits": (card(base, "NAXIS2", "-5"), "NAXIS2"),
         "bitpix.fits": (card(base, "BITPIX", "17", 1), "BITPIX"),
-        "bomb.fits.gz": (gzip_bomb(announce(100_000_000)), "max_expanded_bytes"),
+        "bomb.fits.gz": (gzip_bomb(announce(200_000_000)), "max_expanded_bytes"),
         "hidden_bomb.fits.gz": (gzip_bomb(base), "expands to more than max_expanded_bytes"),
         "plain_bomb.fits": (gzip_bomb(base), "expands to more than max_expanded_bytes"),
         "cut.fits.gz": (gzip.compress(base)[:-500], "gzip stream is not complete"),
@@ -120,6 +127,27 @@ def test_unusable_files(make, unusable):
         assert said in reason, (name, reason)
     assert results.read(site.output).num_rows == 2 * ROWS_PER_PAIR
     assert read_outcome(site.output).faults == ()
+
+
+def test_bombs_in_bounded_memory(make, start, unusable):
+    """What expands, or claims, to take any amount of memory takes none, neither of the daemon nor of its worker."""
+    site = make(engine=LOCAL | {"workers": 1}, source={"max_expanded_megabytes": 20.0})
+    names = [name for name in unusable if "bomb" in name or "absurd" in name]
+    for name in names:
+        site.incoming.joinpath(name).write_bytes(unusable[name][0])
+    add_pairs(site.incoming / "good", 1, first_id=100)
+    process = start(site)
+    peaks = {}
+
+    def look(status):
+        peaks.update((pid, peak_megabytes(pid)) for pid in list_workers(process.pid))
+        return status.pairs.get("done") == 1 and status.dispositions.get("rejected") == len(names)
+
+    process.wait_for_status(look)
+    assert max(peaks.values()) < WORKER_MEMORY
+    assert peak_megabytes(process.pid) < DAEMON_MEMORY
+    assert len(peaks) == 1  # no worker had to be replaced
+    assert process.stop() == 0
 
 
 def test_truncated_at_every_block(make, base):
@@ -183,16 +211,26 @@ def test_shapes_that_differ_within_a_pair(make):
 
 
 def test_damaged_tiles(make):
-    """Pixels that cannot be decompressed cost their pair, with a reason or with rows that are flagged; nothing else."""
+    """Pixels that cannot be decompressed fail their pair and say where; what can be is measured and flagged."""
     site = make(engine=LOCAL)
-    for number in (1, 2):
-        data = bytearray(damaged_tiles())
-        set_card(data, "EXPID", str(number))
-        (site.incoming / f"{number}.fits.fz").write_bytes(bytes(data))
+    for number, content in enumerate(damage_tiles()):
+        for exposure_id in (2 * number + 1, 2 * number + 2):
+            data = bytearray(content)
+            set_card(data, "EXPID", str(exposure_id))
+            set_card(data, "EXPTIME", f"{number + 1}.0")
+            (site.incoming / f"{exposure_id}.fits.fz").write_bytes(bytes(data))
     add_pairs(site.incoming / "good", 1, first_id=100)
-    assert run_daemon(load_config(site.config), once=True) in {0, 3}
-    good = [row for row in results.read(site.output).to_pylist() if row["exposure_id_1"] == "100"]
-    assert len(good) == ROWS_PER_PAIR
+    assert run_daemon(load_config(site.config), once=True) == 3
+    assert {what for what, _ in dispositions(site).values()} == {"paired"}
+    errors = {failure["exposures"]: failure["error"] for failure in read_status(site.output).failures}
+    assert len(errors) == 2
+    assert all(error.startswith("the pixels of HDU 4 cannot be read: ") for error in errors.values()), errors
+    rows = {(row["exposure_id_1"], row["amplifier"]): row for row in results.read(site.output).to_pylist()}
+    assert sum(exposure_id == "100" for exposure_id, _ in rows) == ROWS_PER_PAIR
+    assert len(rows) == 2 * ROWS_PER_PAIR
+    zeros = rows["5", "C11"]
+    assert "GAIN_INVALID" in results.decode_flags(zeros["flags"])
+    assert np.isnan(zeros["gain"])
     assert read_outcome(site.output).faults == ()
 
 

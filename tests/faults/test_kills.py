@@ -6,6 +6,7 @@ import random
 import signal
 import time
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from streamcal import results
 from streamcal.faults.compare import read_outcome
 from streamcal.faults.daemons import run_to_end, wait_until_done
-from streamcal.faults.kills import FIT, Hunt
+from streamcal.faults.kills import FIT, Hunt, Lives
 from streamcal.faults.site import ROWS_PER_PAIR, add_pairs, digest_folder
 
 LOCAL = {"kind": "local", "workers": 2}
@@ -25,8 +26,19 @@ LOCAL = {"kind": "local", "workers": 2}
 )
 def test_random_kills(tmp_path, kills, pairs):
     """Killed at random instants while exposures come, on either engine: 0 lost, 0 doubled, 0 wrong."""
-    verdict = Hunt(folder=tmp_path, pairs=pairs, kills=kills, dice=random.Random(kills)).run()
+    hunt = Hunt(folder=tmp_path, pairs=pairs, kills=kills, dice=random.Random(kills))
+    verdict = hunt.run()
     assert verdict, str(verdict)
+    assert hunt.lives.problem == ""
+
+
+def test_kills_that_hit_nothing_are_noticed():
+    """Daemons killed before they do anything, or all on one engine, are no test."""
+    lives = Lives(killed=12, watching=6, working=2, local=2)
+    assert lives.problem == ""
+    assert "local 1 < 2" in replace(lives, local=1).problem
+    assert "watching 5 < 6" in replace(lives, watching=5).problem
+    assert "working 1 < 2" in replace(lives, working=1).problem
 
 
 def test_kills_among_triplets(tmp_path):

@@ -202,8 +202,8 @@ def test_damaged_journal(make, damage, finish):
                               if path.is_file()}.items()  # fmt: skip
 
 
-def test_tail_cut_at_every_byte(make, tmp_path, finish):
-    """Behind the committed end any part of a batch may stand: the next start cuts it; before it, nothing may miss."""
+def test_part_of_a_batch_behind_the_end(make, tmp_path, finish):
+    """Behind the committed end parts of a batch may stand, cut here and there: the next start cuts them off."""
     from streamcal.config import load_config
     from streamcal.daemon import run_daemon
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from streamcal import results
-from streamcal.faults.daemons import memory_megabytes, wait_until_done
+from streamcal.faults.daemons import list_workers, memory_megabytes, wait_until_done
 from streamcal.faults.site import ROWS_PER_PAIR, add_pairs
 
 HERE = Path(__file__).parent
@@ -75,7 +75,7 @@ def test_leaking_plugin(make, start, plugins):
 
     def look(status):
         nonlocal largest
-        largest = max([largest, *map(memory_megabytes, workers_of(process.pid))])
+        largest = max([largest, *map(memory_megabytes, list_workers(process.pid))])
         return status.pairs.get("done", 0) == 14
 
     process.wait_for_status(look)
@@ -97,7 +97,7 @@ def test_killed_workers(make, start, check):
         nonlocal done
         if status.pairs.get("done", 0) > done:
             done = status.pairs["done"]
-            for pid in workers_of(process.pid):
+            for pid in list_workers(process.pid):
                 os.kill(pid, signal.SIGKILL)
         return done == 12
 
@@ -105,11 +105,3 @@ def test_killed_workers(make, start, check):
     assert process.stop() == 0
     assert process.events("worker replaced")
     check(site)
-
-
-def workers_of(pid):
-    """Return the process ids of a daemon's workers."""
-    found = []
-    for status in Path(f"/proc/{pid}/task").glob("*/children"):
-        found += [int(child) for child in status.read_text().split()]
-    return found

@@ -1,28 +1,18 @@
 """The power fails again and again, at any moment: every batch that was committed is there, once."""
 
-import importlib.util
 import random
-from pathlib import Path
 
 import pytest
 
 from streamcal import results
 from streamcal.errors import StateError
+from streamcal.faults import lossy
 
 HISTORIES = 150
 LAST = 12
 
 
-@pytest.fixture(scope="module")
-def lossy():
-    """Load ``lossy.py``."""
-    spec = importlib.util.spec_from_file_location("sink_lossy", Path(__file__).with_name("lossy.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def live_through(bench, files, lossy, dice):
+def live_through(bench, files, dice):
     """Append all numbers, with the power failing every now and then; return how often it did."""
     losses, number = 0, 1
     while True:
@@ -39,14 +29,14 @@ def live_through(bench, files, lossy, dice):
         return losses
 
 
-def test_power_loss(bench_class, lossy, tmp_path):
+def test_power_loss(bench_class, tmp_path):
     """Unsynced writes are lost or torn in any order, and no row is lost, doubled or changed; no hand is needed."""
     losses = 0
     for seed in range(HISTORIES):
         dice = random.Random(seed)
         bench = bench_class(tmp_path / str(seed))
         files = lossy.LossyFiles(dice, bench.output)
-        losses += live_through(bench, files, lossy, dice)
+        losses += live_through(bench, files, dice)
         files.dump(bench.output, bench.output)
         table = results.read(bench.output)
         assert table["value"].to_pylist()[::2] == [number + 0.5 for number in range(1, LAST + 1)], seed
@@ -57,7 +47,7 @@ def test_power_loss(bench_class, lossy, tmp_path):
 
 
 @pytest.mark.parametrize("forgotten", ["file", "folder"])
-def test_the_test_notices_a_missing_sync(bench_class, lossy, tmp_path, forgotten):
+def test_the_test_notices_a_missing_sync(bench_class, tmp_path, forgotten):
     """With a sync left out the same histories lose rows: the simulation can tell."""
 
     class Forgetful(lossy.LossyFiles):
@@ -69,7 +59,7 @@ def test_the_test_notices_a_missing_sync(bench_class, lossy, tmp_path, forgotten
         for seed in range(HISTORIES):
             dice = random.Random(seed)
             bench = bench_class(tmp_path / str(seed))
-            live_through(bench, Forgetful(dice, bench.output), lossy, dice)
+            live_through(bench, Forgetful(dice, bench.output), dice)
             bench.close()
 
     with pytest.raises(StateError, match=r"missing data|damaged|not the journal"):
