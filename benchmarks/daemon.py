@@ -5,6 +5,7 @@ Run: ``python -m benchmarks.daemon``
 
 import shutil
 import signal
+import statistics
 import time
 
 from benchmarks.common import (
@@ -70,7 +71,7 @@ def watch_daemon(folder, pairs=60):
     finally:
         daemon.send_signal(signal.SIGTERM)
         daemon.wait(timeout=60)
-    return share, pairs / seconds, min(late)
+    return share, pairs / seconds, late
 
 
 def wait_for_rows(incoming, output, files):
@@ -104,7 +105,12 @@ def main():
         [
             workers,
             at_most("the daemon's own share of a core (%)", 100 * share, 3, f"at {rate:.1f} pairs a second"),
-            at_most("file closed to rows readable, less measuring, idle (s)", late, 0.1),
+            at_most(
+                "file closed to rows readable, less measuring, idle (s)",
+                statistics.median(late),
+                0.1,
+                "median of " + ", ".join(f"{seconds:.3f}" for seconds in sorted(late)),
+            ),
             Finding(what="pairs a second in that run", value=rate),
         ]
     )
