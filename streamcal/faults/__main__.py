@@ -8,14 +8,16 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from streamcal.errors import StateError
 from streamcal.faults.calls import EFFECTS, has_strace, list_faults, thin
 from streamcal.faults.fuzz import Fuzz
 from streamcal.faults.kills import Hunt
+from streamcal.faults.limits import Limits
 from streamcal.faults.sweep import Mode, prepare_sweep
+from streamcal.faults.workers import Culling
 
 
 def main() -> int:
@@ -51,10 +53,20 @@ def _parse() -> argparse.Namespace:
     calls.add_argument("--engine", choices=("inline", "local"), default="inline")
     calls.add_argument("--parallel", type=int, default=2, help="daemons at a time; where calls fail most of them wait")
     calls.set_defaults(run=_calls)
-    fuzz = kinds.add_parser("fuzz", help="mutants of valid files among whole pairs")
-    fuzz.add_argument("--mutants", type=int, default=20_000)
+    fuzz = kinds.add_parser("inputs", help="mutants of valid files among whole pairs")
+    fuzz.add_argument("--runs", type=int, default=1)
+    fuzz.add_argument("--mutants", type=int, default=20_000, help="in each run")
     fuzz.add_argument("--workers", type=int, default=2)
-    fuzz.set_defaults(run=_fuzz)
+    fuzz.set_defaults(run=_inputs)
+    output = kinds.add_parser("output", help="files that may not grow: writes of a part, pauses and restarts")
+    output.add_argument("--runs", type=int, default=1)
+    output.add_argument("--pairs", type=int, default=50, help="in each run, each under a limit of its own")
+    output.set_defaults(run=_output)
+    workers = kinds.add_parser("workers", help="SIGKILL for workers at random instants of a run")
+    workers.add_argument("--runs", type=int, default=1)
+    workers.add_argument("--kills", type=int, default=200, help="in each run")
+    workers.add_argument("--pairs", type=int, default=100)
+    workers.set_defaults(run=_workers)
     power = kinds.add_parser("power", help="power lost at any moment, on a simulated disk; needs hypothesis")
     power.add_argument("--runs", type=int, default=1)
     power.add_argument("--histories", type=int, default=10_000, help="in each run")
@@ -62,16 +74,40 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _kills(options: argparse.Namespace, folder: Path) -> int:
-    failures = 0
+def _each_run(options: argparse.Namespace, folder: Path) -> Iterator[tuple[int, Path, random.Random]]:
+    """Yield number, an empty folder and dice of each run."""
     for number in range(options.runs):
-        dice = random.Random(f"{options.seed} {number}")  # noqa: S311 - to be repeated
         home = folder / str(number)
         home.mkdir()
+        yield number + 1, home, random.Random(f"{options.seed} {number}")  # noqa: S311 - to be repeated
+
+
+def _kills(options: argparse.Namespace, folder: Path) -> int:
+    failures = 0
+    for number, home, dice in _each_run(options, folder):
         hunt = Hunt(folder=home, pairs=options.pairs, kills=options.kills, dice=dice, report=_progress)
         verdict = hunt.run()
-        _say(f"run {number + 1}: {options.pairs} pairs, {hunt.lives}: {verdict}")
+        _say(f"run {number}: {options.pairs} pairs, {hunt.lives}: {verdict}")
         failures += (not verdict) + _tell([hunt.lives.problem] if hunt.lives.problem else [])
+    return failures
+
+
+def _output(options: argparse.Namespace, folder: Path) -> int:
+    failures = 0
+    for number, home, dice in _each_run(options, folder):
+        limits = Limits(folder=home, pairs=options.pairs, dice=dice, report=_progress)
+        verdict = limits.run()
+        _say(f"run {number}: {options.pairs} pairs, {limits.met} limits met: {verdict}")
+        failures += (not verdict) + _tell([] if limits.met else ["no limit was met"])
+    return failures
+
+
+def _workers(options: argparse.Namespace, folder: Path) -> int:
+    failures = 0
+    for number, home, dice in _each_run(options, folder):
+        verdict = Culling(folder=home, pairs=options.pairs, kills=options.kills, dice=dice, report=_progress).run()
+        _say(f"run {number}: {options.pairs} pairs, {options.kills} workers killed: {verdict}")
+        failures += not verdict
     return failures
 
 
@@ -95,9 +131,13 @@ def _calls(options: argparse.Namespace, folder: Path) -> int:
     return failures
 
 
-def _fuzz(options: argparse.Namespace, folder: Path) -> int:
-    fuzz = Fuzz(folder=folder, mutants=options.mutants, seed=options.seed, workers=options.workers, report=_say)
-    return _tell(fuzz.run())
+def _inputs(options: argparse.Namespace, folder: Path) -> int:
+    failures = 0
+    for _, home, dice in _each_run(options, folder):
+        seed = dice.getrandbits(32)
+        fuzz = Fuzz(folder=home, mutants=options.mutants, seed=seed, workers=options.workers, report=_say)
+        failures += _tell(fuzz.run())
+    return failures
 
 
 def _power(options: argparse.Namespace, _: Path) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from streamcal import results
-from streamcal.faults.compare import read_outcome
+from streamcal.faults.compare import find_forgotten, read_outcome
 from streamcal.faults.daemons import Daemon, memory_megabytes
 from streamcal.faults.mutants import make_bases, write_mutants
 from streamcal.faults.site import ROWS_PER_PAIR, Site, add_pairs, make_site
@@ -61,9 +61,8 @@ class Fuzz:
             write_mutants(site.incoming / "mutants", bases, numbers, dice)
             add_pairs(site.incoming / f"good{start}", 2, first_id=FIRST_GOOD + 4 * good, run_id="GOOD")
             good += 1
-            names = {str(path) for path in site.incoming.rglob("*.fits*")}
             problems += self._run_portion(site)
-            problems += _check_portion(site, names)
+            problems += _check_portion(site)
             shutil.rmtree(site.incoming / "mutants")
         problems += _check_good(site, 2 * good)
         self._tell(site)
@@ -102,14 +101,13 @@ def _kind(reason: str) -> str:
     return " ".join(word for word in reason.split() if not any(char.isdigit() for char in word))[:60]
 
 
-def _check_portion(site: Site, names: set[str]) -> list[str]:
+def _check_portion(site: Site) -> list[str]:
     outcome = read_outcome(site.output)
-    seen = {path for path, _, _ in outcome.dispositions}
-    problems = [f"{name} has no disposition" for name in sorted(names - seen)]
     silent = [
         path for (path, _, _), (what, reason, _) in outcome.dispositions.items() if what == "rejected" and not reason
     ]
-    return [*problems, *outcome.faults, *(f"{path} was rejected without a reason" for path in silent)]
+    forgotten = find_forgotten(outcome, site.incoming)
+    return [*forgotten, *outcome.faults, *(f"{path} was rejected without a reason" for path in silent)]
 
 
 def _check_good(site: Site, pairs: int) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from streamcal.errors import ConfigError, StateError
 from streamcal.faults.compare import Outcome, Verdict, compare, read_outcome
-from streamcal.faults.daemons import Daemon, run_to_end, wait_until_done
+from streamcal.faults.daemons import Daemon, daemon, run_to_end, wait_until_done
 from streamcal.faults.site import Site, add_pairs, make_site, move_in, write_configuration
 from streamcal.status import read_status
 
@@ -107,19 +107,21 @@ class Hunt:
             self._live_and_die(site, [exposures.pop() for _ in range(share)])
             self.report(f"kill {number + 1} of {self.kills}")
         move_in(exposures, site.incoming)
-        process = Daemon(site)
-        wait_until_done(process, self.pairs)
-        process.stop()
+        with daemon(site) as process:
+            wait_until_done(process, self.pairs)
+            process.stop()
         return site
 
     def _live_and_die(self, site: Site, exposures: list[Path]) -> None:
         engine = self.dice.choice(tuple(ENGINES))
         process = Daemon(site, config=_config_of(site, engine))
         moment = self.dice.choices((self._starting, self._watching, self._working), (2, 9, 9))[0]
-        moment(process, exposures)
-        if self.dice.random() < 0.1:  # stopped for a while first, as a debugger or a suspended machine does it
-            process.process.send_signal(signal.SIGSTOP)
-        process.kill()
+        try:
+            moment(process, exposures)
+            if self.dice.random() < 0.1:  # stopped for a while first, as a debugger or a suspended machine does it
+                process.process.send_signal(signal.SIGSTOP)
+        finally:
+            process.kill()
         self.lives.killed += 1
         self.lives.watching += bool(process.events("watching"))
         self.lives.working += _has_pairs(site)
