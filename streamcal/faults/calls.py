@@ -1,8 +1,9 @@
 """Every writing system call of a run in turn: killed at it, or the call failing, by strace; nothing sewn in.
 
-A write that says that it wrote less than it did cannot be made by strace: it changes the answer, not the write. So the
-only short write among `EFFECTS` is the one of nothing; those of a part are made by a limit of file size
-(`streamcal.faults.limits`, and ``test_limit_of_file_size``) and, byte by byte, by the fake disk of the sink's tests.
+strace changes what a write answers and leaves the write out: an answer of a part would tell of bytes that are nowhere. So
+the only short write among `EFFECTS` is the one of nothing; those of a part are made by a limit of file size
+(`streamcal.faults.limits`, and ``test_limit_of_file_size``) and by a disk in the sink's tests that takes seven bytes at
+a time.
 """
 
 from __future__ import annotations
