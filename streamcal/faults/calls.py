@@ -1,9 +1,9 @@
 """Every writing system call of a run in turn: killed at it, or the call failing, by strace; nothing sewn in.
 
-strace changes what a write answers and leaves the write out: an answer of a part would tell of bytes that are nowhere. So
-the only short write among `EFFECTS` is the one of nothing; those of a part are made by a limit of file size
-(`streamcal.faults.limits`, and ``test_limit_of_file_size``) and by a disk in the sink's tests that takes seven bytes at
-a time.
+strace changes what a write answers and leaves the write out: an answer of a part would tell of bytes that are nowhere.
+So the only short write among `EFFECTS` is the one of nothing; those of a part are made by a limit of file size
+(`streamcal.faults.limits`, and ``test_limit_of_file_size``) and by a disk in the sink's tests that takes seven bytes
+at a time.
 """
 
 from __future__ import annotations
