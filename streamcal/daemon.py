@@ -282,7 +282,7 @@ def _place_kernels(config: Config) -> None:
 
 def _announce(config: Config) -> None:
     """Leave where the state lies, for commands that are given the output only."""
-    notes = {"streamcal": __version__, "configuration": str(config.path or "")}
+    notes = {"streamcal": __version__, "configuration": str(config.path.absolute()) if config.path else ""}
     try:
         announce(config.output_folder, config.state_folder, notes)
     except OSError as exc:
