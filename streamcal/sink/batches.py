@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -93,7 +94,10 @@ def _convert(value: Any, kind: pa.DataType) -> Any:
             raise TypeError(_describe(value))
         value = value.item() if isinstance(value, np.generic) else value.tolist()
     if pa.types.is_list(kind):
-        return [_convert(item, kind.value_type) for item in _expect(value, (list, tuple))]
+        items = _expect(value, (list, tuple))
+        if _plain_types(kind.value_type).issuperset(map(type, items)):  # most are rows of numbers: one look at each
+            return items
+        return [_convert(item, kind.value_type) for item in items]
     if pa.types.is_map(kind):
         items = _expect(value, (Mapping,)).items()
         return [(_convert(key, kind.key_type), _convert(item, kind.item_type)) for key, item in items]
@@ -109,6 +113,14 @@ def _convert_scalar(value: Any, kind: pa.DataType) -> Any:
     return value
 
 
+@functools.cache
+def _plain_types(kind: pa.DataType) -> frozenset[type]:
+    """Return the types whose values need no further look; none of a list's or a time's."""
+    nested = pa.types.is_list(kind) or pa.types.is_map(kind) or pa.types.is_timestamp(kind)
+    return frozenset() if nested else frozenset({*_accepted_types(kind), type(None)})
+
+
+@functools.cache
 def _accepted_types(kind: pa.DataType) -> tuple[type, ...]:
     if pa.types.is_boolean(kind):
         return (bool,)
