@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     Quartiles = tuple[float, float, float]
 
-SORTED_SIZE = 1 << 15  # values that are simply sorted; of larger samples as many tell roughly where the quartiles lie
+SORTED_SIZE = 1 << 15  # up to twice as many values are simply sorted
+STEP = 32  # of 2^20 values each so-manieth tells roughly where the quartiles lie
 BRACKET = 3.5  # standard errors of such a quartile; if the true one is farther off, everything is sorted after all
 INNER = 0.75  # of the first cut: later cuts hardly ever are so much narrower
 SIGMA_PER_IQR = 0.741301  # standard deviation of a Gaussian in units of its interquartile range
@@ -94,10 +95,10 @@ def scan_sample(values: NDArray[Any], n_sigma: float) -> Scan:
     -------
     Scan
     """
-    step = values.size // SORTED_SIZE
-    sample = _sort_finite(values[:: max(step, 1)])
-    if step <= 1 or sample.size < SORTED_SIZE // 2:
-        sample = sample if step <= 1 else _sort_finite(values)
+    step = sampling_step(values.size)
+    sample = _sort_finite(values[::step])
+    if step == 1 or sample.size < values.size // step // 2:
+        sample = sample if step == 1 else _sort_finite(values)
         return Scan(values=values, n_finite=sample.size, quartiles=_read_quartiles(sample))
     brackets = _bracket_quartiles(sample)
     low, middle, high = _read_quartiles(sample)
@@ -114,6 +115,14 @@ def scan_sample(values: NDArray[Any], n_sigma: float) -> Scan:
     return Scan(
         values=values, n_finite=n, quartiles=quartiles, centre=centre, half_width=half_width, inner=inner, outer=outer
     )
+
+
+def sampling_step(n: int) -> int:
+    """Return the step at which n values are looked at for brackets of their quartiles; 1: all of them.
+
+    In proportion to n^(1/3), sorting these values and all within the brackets takes the least time together.
+    """
+    return int(STEP * (n / 2**20) ** (1 / 3)) if n > 2 * SORTED_SIZE else 1
 
 
 def _sort_finite(values: NDArray[Any]) -> NDArray[Any]:

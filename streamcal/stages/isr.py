@@ -171,7 +171,7 @@ def _to_header(amplifier: Amplifier, fit: Overscan | None) -> dict[str, Any]:
             "OVERSCAN SERIAL STDEV": fit.sigma,
             "OVERSCAN RESIDUAL SERIAL STDEV": fit.read_noise,
         }
-    counts = {f"MASK {bit.name}": count_pixels(amplifier.mask, bit) for bit in COUNTED_BITS}
+    counts = {f"MASK {bit.name}": count for bit, count in count_pixels(amplifier.mask, COUNTED_BITS).items()}
     return {f"LSST ISR {key} {amplifier.name}": value for key, value in (notes | counts).items()}
 
 

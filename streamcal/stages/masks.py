@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -51,11 +51,10 @@ def mask_nonfinite(amplifier: Amplifier) -> int:
     return int(RowFlag.NONFINITE_PIXELS)
 
 
-def count_pixels(mask: NDArray[np.uint32], bit: MaskBit) -> int:
-    """Count the pixels that have a bit."""
-    if not np.bitwise_or.reduce(mask, axis=None) & np.uint32(bit):  # the usual case, and needs no array
-        return 0
-    return int(np.count_nonzero(mask & np.uint32(bit)))
+def count_pixels(mask: NDArray[np.uint32], bits: Iterable[MaskBit]) -> dict[MaskBit, int]:
+    """Count the pixels that have a bit, for each of several."""
+    present = int(np.bitwise_or.reduce(mask, axis=None))  # usually none, which needs no array
+    return {bit: int(np.count_nonzero(mask & np.uint32(bit))) if present & bit else 0 for bit in bits}
 
 
 def mask_bad_pixels(exposure: Exposure, pattern: str, context: Context) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from streamcal.measure import clip_statistics
-from streamcal.measure.scan import SORTED_SIZE, as_floats, scan_sample
+from streamcal.measure.scan import SORTED_SIZE, as_floats, sampling_step, scan_sample
 
 SIZE = 5 * SORTED_SIZE + 3
 RNG = np.random.default_rng(0)
@@ -23,7 +23,7 @@ SAMPLES = {
     "only NaN": np.full(SIZE, np.nan),
     "two levels": np.where(RNG.random(SIZE) < 0.5, 100.0, 200.0) + RNG.normal(0, 1, SIZE),
     # every step-th value, the sample, is of another kind than the rest
-    "misleading": np.where(np.arange(SIZE) % (SIZE // SORTED_SIZE) == 0, 5.0, NOISE),
+    "misleading": np.where(np.arange(SIZE) % sampling_step(SIZE) == 0, 5.0, NOISE),
 }
 
 
