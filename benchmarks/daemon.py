@@ -21,7 +21,7 @@ from benchmarks.common import (
 )
 from streamcal import results
 
-N_PAIRS = 8
+N_PAIRS = 20
 RATE = 3.0  # pairs a second
 SMALL = (200, 64)  # so small that the machine keeps up with the rate
 
@@ -48,7 +48,7 @@ def compare_workers(folder):
     return at_least("pairs of two workers / pairs of one", one / two, 1.85, f"{one:.3f} s / {two:.3f} s a pair")
 
 
-def watch_daemon(folder, pairs=60):
+def watch_daemon(folder, pairs=120):
     """Let small pairs land at a fixed rate; return the daemon's own CPU share, and the delay of their rows."""
     staged, incoming = folder / "staged", folder / "incoming"
     files = write_pairs(staged, pairs, shape=SMALL)

@@ -155,16 +155,18 @@ class Pipeline:
 
     def _watch(self) -> bool:
         """Files, exposures, pairs, rows: one look at each; now and then also at what may wait a moment."""
-        self._intake.collect(then=self._offer_exposures)
+        news = self._intake.collect(then=self._offer_exposures)
         self._intake.take(self._run.room)
         if self._left_new:
-            self._offer_exposures()
-        self._measuring.commit()
-        self._measuring.dispatch()
-        self._refit()
+            news += self._offer_exposures()
+        news += self._measuring.commit()
         if self._run.clock() >= self._chores_due:
             self._do_chores()
             self._chores_due = self._run.clock() + LONGEST_WAIT
+            news += 1
+        if news:
+            self._measuring.dispatch()
+            self._refit()
         return False
 
     def _do_chores(self) -> None:

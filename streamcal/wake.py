@@ -6,6 +6,8 @@ import contextlib
 import os
 import select
 
+PORTION = 4096  # bytes, one for each news
+
 
 class Wake:
     """A flag that one thread waits for and anybody sets.
@@ -26,9 +28,8 @@ class Wake:
         """Sleep until set, at most so long; return whether it was set, and clear it."""
         ready, _, _ = select.select([self._reader], [], [], seconds)
         if ready:
-            with contextlib.suppress(BlockingIOError):
-                while os.read(self._reader, 4096):
-                    pass
+            while len(os.read(self._reader, PORTION)) == PORTION and select.select([self._reader], [], [], 0)[0]:
+                pass
         return bool(ready)
 
     def close(self) -> None:

@@ -91,7 +91,7 @@ class SystemFiles:
 
     def rename(self, source: Path, target: Path) -> None:
         """See `Files.rename`."""
-        source.replace(target)
+        os.replace(source, target)  # noqa: PTH105 - after each pair; that of pathlib makes a path of the target anew
 
     def unlink(self, path: Path) -> None:
         """See `Files.unlink`."""
