@@ -3,7 +3,7 @@
 The files are there before the daemon starts, or, with --feed, the simulator writes them while it runs, on the same
 processors. Counted is the time from the first rows of each worker to the last: start-up is left out.
 
-Run: ``python -m benchmarks.focal_plane [--detectors 20] [--pairs 3] [--workers 2] [--feed]``; by itself both ways.
+Run: ``python -m benchmarks.focal_plane [--detectors 63] [--pairs 2] [--workers 2] [--feed]``; by itself both ways.
 """
 
 import argparse
@@ -76,8 +76,8 @@ def run(way, options):
 def read_options():
     """Return the options of the command line."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--detectors", type=int, default=20)
-    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--detectors", type=int, default=63)
+    parser.add_argument("--pairs", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--feed", action="store_true", help="only while the simulator writes")
     parser.add_argument("--json", action="store_true")
