@@ -22,6 +22,7 @@ SUFFIXES = (".fits", ".fits.fz", ".fits.gz")
 
 _MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 _SLOW_CHUNKS = 8
+_BLOCK = 2880  # bytes
 
 
 def write_exposure(
@@ -75,6 +76,24 @@ def encode_exposure(camera: Camera, shot: Shot, images: Mapping[str, NDArray[Any
     content = buffer.getvalue()
     # mtime: gzip would write the wall clock into its header
     return gzip.compress(content, compresslevel=1, mtime=0) if name.endswith(".gz") else content
+
+
+def encode_primary(camera: Camera, shot: Shot) -> bytes:
+    """Return the bytes of the primary header of an exposure's plain file."""
+    from astropy.io import fits
+
+    hdus = fits.HDUList([fits.PrimaryHDU(header=fits.Header(primary_cards(camera, shot))), fits.ImageHDU()])
+    buffer = io.BytesIO()
+    hdus.writeto(buffer)
+    return buffer.getvalue()[:-_BLOCK]  # the extension is there because it adds a card, and without data one block
+
+
+def find_pixels(content: bytes) -> list[int]:
+    """Return where the pixels of each extension begin in the bytes of a plain file."""
+    from astropy.io import fits
+
+    with fits.open(io.BytesIO(content)) as hdus:
+        return [hdu.fileinfo()["datLoc"] for hdu in hdus[1:]]
 
 
 def write_file(path: Path, content: bytes, style: Style = "rename", slow_seconds: float = 1.0) -> None:

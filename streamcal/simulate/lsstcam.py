@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from streamcal.records import ReadoutCorner
 from streamcal.simulate.camera import BrighterFatter, Camera, SimulatedAmplifier
+from streamcal.simulate.files import encode_exposure, encode_primary, find_pixels
 from streamcal.simulate.light import digitise, flip_to_output, gradient_profile
 from streamcal.simulate.plan import Shot
 
 N_COLUMNS = 8  # of amplifiers
+PIXEL_BYTES = 2
 POOL_SIZE = 1 << 23  # normal deviates; each amplifier of each exposure takes a stretch of them from anywhere
 
 
@@ -112,6 +114,8 @@ class QuickExposures:
         self._seed = seed
         self._exposure_id: int | None = None
         self._images: dict[str, NDArray[np.uint16]] = {}
+        self._plain = b""  # the file that these images make, rows not moved
+        self._starts: list[int] = []  # of the pixels in it
 
     def expose(self, shot: Shot) -> dict[str, NDArray[np.uint16]]:
         """Return the stored images of one detector, which depend on seed, exposure id and detector alone.
@@ -126,11 +130,47 @@ class QuickExposures:
         dict of str to (ny, nx) ndarray of uint16
             As from `simulate_quickly`.
         """
+        self._simulate(shot)
+        moved = self._rows_moved(shot)
+        return {name: np.roll(image, moved, axis=0) for name, image in self._images.items()}
+
+    def encode(self, shot: Shot, name: str = ".fits") -> bytes:
+        """Return the bytes of one detector's file: those that `encode_exposure` makes of what `expose` returns.
+
+        Plain files of one exposure differ by the primary header and the place of the rows: no more is written anew.
+
+        Parameters
+        ----------
+        shot : Shot
+            As for `expose`.
+        name : str
+            As for `encode_exposure`.
+        """
+        if not name.endswith(".fits"):
+            return encode_exposure(self._camera, shot, self.expose(shot), name)
+        self._simulate(shot)
+        if not self._plain:
+            self._plain = encode_exposure(self._camera, shot, self._images)
+            self._starts = find_pixels(self._plain)
+        primary = encode_primary(self._camera, shot)
+        ny, nx = self._camera.stored_shape
+        size, moved = ny * nx * PIXEL_BYTES, self._rows_moved(shot) * nx * PIXEL_BYTES
+        plain, done = memoryview(self._plain), len(primary)
+        pieces: list[bytes | memoryview] = [primary]
+        for start in self._starts:
+            stop = start + size
+            pieces += [plain[done:start], plain[stop - moved : stop], plain[start : stop - moved]]
+            done = stop
+        return b"".join([*pieces, plain[done:]])
+
+    def _simulate(self, shot: Shot) -> None:
         if shot.exposure_id != self._exposure_id:
             rng = np.random.default_rng([self._seed, shot.exposure_id])
-            self._images, self._exposure_id = simulate_quickly(self._camera, shot.electrons, rng), shot.exposure_id
-        moved = zlib.crc32(f"{shot.detector} {shot.exposure_id} {self._seed}".encode()) % self._camera.shape[0]
-        return {name: np.roll(image, moved, axis=0) for name, image in self._images.items()}
+            self._images = simulate_quickly(self._camera, shot.electrons, rng)
+            self._exposure_id, self._plain = shot.exposure_id, b""
+
+    def _rows_moved(self, shot: Shot) -> int:
+        return zlib.crc32(f"{shot.detector} {shot.exposure_id} {self._seed}".encode()) % self._camera.shape[0]
 
 
 def _expose(

@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamcal.simulate.camera import Camera
 from streamcal.simulate.files import Style, check_style, check_suffix, encode_exposure, write_file
@@ -110,18 +108,18 @@ def simulate_run(  # noqa: PLR0913 - each argument is an option of the command l
     paths = [folder / f"{shot.run_id}_{shot.exposure_id:06d}_{shot.detector}{suffix}" for shot in shots]
     truth = Truth(camera=camera, seed=seed, levels=tuple(levels))
     _start_run(folder, truth, paths)
-    expose = QuickExposures(camera, seed).expose if quick else partial(_expose_slowly, camera, seed)
+    encode = QuickExposures(camera, seed).encode if quick else partial(_encode, camera, seed)
     for path, shot in zip(paths, shots, strict=True):
-        write_file(path, encode_exposure(camera, shot, expose(shot), suffix), style, slow_seconds)
+        write_file(path, encode(shot, suffix), style, slow_seconds)
         if report is not None:
             report(path)
         time.sleep(interval_seconds)
     return truth
 
 
-def _expose_slowly(camera: Camera, seed: int, shot: Shot) -> dict[str, NDArray[Any]]:
+def _encode(camera: Camera, seed: int, shot: Shot, suffix: str) -> bytes:
     rng = np.random.default_rng([seed, shot.exposure_id, zlib.crc32(shot.detector.encode())])
-    return simulate_flat(camera, shot.electrons, rng)
+    return encode_exposure(camera, shot, simulate_flat(camera, shot.electrons, rng), suffix)
 
 
 def load_truth(folder: Path) -> Truth:

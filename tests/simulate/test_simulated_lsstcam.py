@@ -7,6 +7,7 @@ import pytest
 
 from streamcal.measure import measure_amplifier
 from streamcal.simulate import DEFAULT_CAMERA, LSSTCAM, load_truth, simulate_quickly, simulate_run
+from streamcal.simulate.files import encode_exposure
 from streamcal.simulate.lsstcam import QuickExposures
 from streamcal.simulate.plan import plan_run
 
@@ -74,6 +75,17 @@ def test_an_exposure_depends_on_nothing_before_it():
     first = [exposures.expose(shot)["C17"] for shot in shots]
     again = [QuickExposures(SMALL, seed=1).expose(shot)["C17"] for shot in reversed(shots)]
     np.testing.assert_array_equal(first, again[::-1])
+
+
+@pytest.mark.parametrize("name", [".fits", ".fits.fz"])
+def test_files_of_an_exposure_are_those_of_its_pixels(name):
+    """Byte by byte what is encoded from scratch, for each detector of two exposures."""
+    exposures = QuickExposures(SMALL, seed=1)
+    for shot in plan_run(SMALL, [1000.0]):
+        for detector in ("S00", "R01_S01"):
+            of_detector = replace(shot, detector=detector)
+            expected = encode_exposure(SMALL, of_detector, exposures.expose(of_detector), name)
+            assert exposures.encode(of_detector, name) == expected
 
 
 def test_a_run_of_it_is_written(tmp_path):
