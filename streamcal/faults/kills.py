@@ -19,7 +19,8 @@ from streamcal.status import read_status
 ENGINES: dict[str, dict[str, Any]] = {"inline": {"kind": "inline"}, "local": {"kind": "local", "workers": 2}}
 LONGEST_START = 1.5  # s; a life that is not waited for ends within it
 LONGEST_LIFE = 0.8  # s, of one that watches
-PATIENCE = 1.0  # s, for a pair to be formed
+PATIENCE = 2.0  # s, for a pair to be formed
+EXTENSION = 2  # times the kills that were asked for, where those hit too little
 MEASURING = 0.02  # s, within which such a pair is measured and committed
 DISORDER = 6.0  # exposures that may come between two of a pair
 # small amplifiers do not determine 8 x 8 lags
@@ -102,10 +103,11 @@ class Hunt:
         site = make_site(self.folder / "incoming", self.folder / "run", **tables)
         for name, table in ENGINES.items():
             _config_of(site, name).write_text(write_configuration(site, {**tables, "engine": table}))
-        for number in range(self.kills):
-            share = min(self.dice.randint(0, 2 * len(exposures) // (self.kills - number)), len(exposures))
+        most = EXTENSION * self.kills
+        while self.lives.killed < self.kills or (self.lives.problem and self.lives.killed < most):
+            share = min(self.dice.randint(0, 2 * len(exposures) // (most - self.lives.killed)), len(exposures))
             self._live_and_die(site, [exposures.pop() for _ in range(share)])
-            self.report(f"kill {number + 1} of {self.kills}")
+            self.report(f"kill {self.lives.killed} of {self.kills}")
         move_in(exposures, site.incoming)
         with daemon(site) as process:
             wait_until_done(process, self.pairs)

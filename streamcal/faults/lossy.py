@@ -164,8 +164,8 @@ class LossyFiles:
         for changes in self._pending.values():
             for change in changes[: self._dice.randint(0, len(changes))]:
                 change(self._kept)
-        files = {file for file in (*self._seen.values(), *self._kept.values()) if file is not None}
-        for file in files:
+        # in an order of their own, not that of a set: the dice would fall otherwise at each run
+        for file in dict.fromkeys(file for file in (*self._seen.values(), *self._kept.values()) if file is not None):
             for write in self._dice.sample(file.pending, self._dice.randint(0, len(file.pending))):
                 write(file.kept)
             file.seen, file.pending = bytearray(file.kept), []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from streamcal.sink.files import Files, replace_file
 
 _LEAST_INTERVAL = 1.0  # s
 _LARGEST_SHARE = 0.05  # of the time spent on writing it
+_MOST_INTERVAL = 600.0  # s, also where the clock was set forward meanwhile
 
 
 class Snapshot:
@@ -52,9 +52,10 @@ class Snapshot:
         # a clock that was set back must not stop it
         if seq == self._seq or (0 <= waited < self._interval and not now):
             return
-        began = time.perf_counter()
+        began = self._clock()
         with suppress(OSError):
             replace_file(self._files, self._path, encode(), durable=False)
             self._seq = seq
         self._written_at = self._clock()
-        self._interval = max(_LEAST_INTERVAL, (time.perf_counter() - began) / _LARGEST_SHARE)
+        taken = self._written_at - began
+        self._interval = min(max(_LEAST_INTERVAL, taken / _LARGEST_SHARE), _MOST_INTERVAL)

@@ -22,7 +22,7 @@ LOCAL = {"kind": "local", "workers": 2}
 
 @pytest.mark.parametrize(
     ("kills", "pairs"),
-    [(6, 10), pytest.param(200, 100, marks=[pytest.mark.long, pytest.mark.timeout(3600)])],
+    [(6, 14), pytest.param(200, 100, marks=[pytest.mark.long, pytest.mark.timeout(3600)])],
 )
 def test_random_kills(tmp_path, kills, pairs):
     """Killed at random instants while exposures come, on either engine: 0 lost, 0 doubled, 0 wrong."""
