@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 Companions = Mapping[str, Mapping[str, ExposureInfo]]  # by exposure id and detector
 
 # what the stages and the reader import when first needed, so that other processes do without
-LATE = ("astropy.io.fits", "imagecodecs._rcomp", "streamcal.calibs", "streamcal.instruments.read")
+LATE = ("astropy.io.fits", "streamcal.calibs", "streamcal.instruments.read")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,12 +160,14 @@ def warm_worker(job: bytes) -> bytes:
     job : bytes
         What `start_job` gave.
     """
+    from streamcal.instruments.tiles import load_decoder
     from streamcal.measure import median_variance_factor, warm_kernels
 
     configure_logs(**json.loads(job)["log"])
     open_workshop_of(job)
     for library in LATE:
         importlib.import_module(library)
+    load_decoder()
     warm_kernels()
     median_variance_factor(2)
     return b""

@@ -6,7 +6,7 @@ decompression. Any other compressed image is astropy's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Self
 
@@ -117,8 +117,7 @@ def decompress(tiles: RiceTiles, table: bytes) -> NDArray[Any]:
     table : bytes
         The table and its heap.
     """
-    import imagecodecs
-
+    decode = load_decoder()
     n_tiles = -(-tiles.n_rows // tiles.rows_per_tile)
     descriptors = np.frombuffer(table, tiles.descriptor, 2 * n_tiles).reshape(n_tiles, 2)
     if np.any(descriptors < 0) or np.any(descriptors.sum(axis=1) > len(table) - tiles.heap_offset):
@@ -128,5 +127,13 @@ def decompress(tiles: RiceTiles, table: bytes) -> NDArray[Any]:
     for number, (length, offset) in enumerate(descriptors.tolist()):
         rows = pixels[number * tiles.rows_per_tile : (number + 1) * tiles.rows_per_tile]
         start = tiles.heap_offset + offset
-        imagecodecs.rcomp_decode(table[start : start + length], nblock=tiles.block_size, out=rows)
+        decode(table[start : start + length], nblock=tiles.block_size, out=rows)
     return pixels if tiles.size == 1 else pixels.view(f"i{tiles.size}")
+
+
+def load_decoder() -> Callable[..., Any]:
+    """Return the function that decompresses a tile; its library loads it when it is first asked for."""
+    import imagecodecs
+
+    decode: Callable[..., Any] = imagecodecs.rcomp_decode
+    return decode
