@@ -160,17 +160,22 @@ def warm_worker(job: bytes) -> bytes:
     job : bytes
         What `start_job` gave.
     """
+    configure_logs(**json.loads(job)["log"])
+    open_workshop_of(job)
+    load_late()
+    return b""
+
+
+def load_late() -> None:
+    """Load what reading and measuring import when first needed, and compile the kernels."""
     from streamcal.instruments.tiles import load_decoder
     from streamcal.measure import median_variance_factor, warm_kernels
 
-    configure_logs(**json.loads(job)["log"])
-    open_workshop_of(job)
     for library in LATE:
         importlib.import_module(library)
     load_decoder()
     warm_kernels()
     median_variance_factor(2)
-    return b""
 
 
 def inspect_job(candidate: Candidate, recipe: Recipe) -> bytes:

@@ -178,14 +178,13 @@ def _serve() -> None:
 
 def _import_all() -> None:
     from streamcal import batch, cli, daemon, logs  # noqa: F401 - so that forks need not
-    from streamcal.instruments import inspect, read  # noqa: F401
-    from streamcal.measure import median_variance_factor, warm_kernels
+    from streamcal.instruments import inspect  # noqa: F401
+    from streamcal.jobs import load_late
     from streamcal.plugins import load_plugins
     from streamcal.sink import arrow  # noqa: F401
 
     load_plugins()
-    warm_kernels()
-    median_variance_factor(2)
+    load_late()
 
 
 def _live(site: Site, *, once: bool, traced: bool) -> None:
